@@ -1,0 +1,41 @@
+"""How rooms speak to the log and the metrics without knowing who listens.
+
+A log call is `log.info("login failed", extra=fields(peer=..., mechanism=...))`: the message is a constant, what
+varies is in the fields. A counter is one line in COUNTERS, raised by `count("...")`, read by `ops`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+# name -> what it counts; names are the metric's labels too
+COUNTERS: Final[dict[str, str]] = {
+    "connections_accepted": "connections accepted by a listener",
+    "connections_refused_address": "connections refused: too many from one address",
+    "connections_refused_unauthenticated": "connections refused: too many that are not logged in",
+    "logins": "successful authentications",
+    "logins_failed": "failed authentications",
+    "logins_deferred": "PLAIN attempts refused because too many are being checked for the address",
+    "sessions_refused_account": "binds refused: too many sessions of the account",
+    "streams_rate_limited": "times a stream was slowed down by its byte or stanza rate",
+    "streams_overflowed": "connections dropped because the client did not read",
+    "streams_negotiation_timeout": "connections closed because negotiation took too long",
+    "streams_idle_timeout": "connections closed because a ping was not answered",
+    "stream_errors": "stream errors sent",
+    "stanza_errors": "stanza errors sent",
+    "stanzas_routed": "stanzas delivered to a local resource",
+    "partial_bytes_evicted": "connections dropped because partial stanzas held too much memory",
+    "store_queue_full": "writes refused because the store's queue was full",
+}
+
+counters: Final[dict[str, int]] = dict.fromkeys(COUNTERS, 0)
+
+
+def count(name: str, by: int = 1) -> None:
+    """Raise the counter `name`; KeyError if it is not in COUNTERS."""
+    counters[name] += by
+
+
+def fields(**values: Any) -> dict[str, Any]:
+    """What a log call passes as `extra`: the fields of the event. Never a password, token or message body."""
+    return {"fields": values}
