@@ -231,10 +231,8 @@ def inbound(
             await account.put(after)
         if passes:
             # 3.1.3: only resources that sent presence are asked; else the request waits for the next one.
-            resources = _resources(site, user)
-            ready = [r for r in resources if (r.available if type_ == "subscribe" else r.interested)]
-            for resource in ready:
-                resource.send(stanza)
+            asked = [r for r in _resources(site, user) if r.available]
+            tell(asked if type_ == "subscribe" else interested(site, user), stanza)
         if after.listed and (after.subscription, after.ask, after.approved) != (
             item.subscription,
             item.ask,
@@ -273,6 +271,17 @@ def _resources(site: Site, account: JID) -> list[Resource]:
     return list(connected.resources) if connected is not None else []
 
 
+def interested(site: Site, account: JID) -> list[Resource]:
+    """The account's resources that have asked for the roster (RFC 6121 2.2)."""
+    return [resource for resource in _resources(site, account) if resource.interested]
+
+
+def tell(resources: list[Resource], stanza: bytes) -> None:
+    """The same bytes to each of `resources`."""
+    for resource in resources:
+        resource.send(stanza)
+
+
 def _show_presence(site: Site, user: JID, contact: JID) -> None:
     """3.1.6: the contact, newly subscribed, gets the presence of each available resource of the user."""
     for resource in _resources(site, user):
@@ -295,12 +304,12 @@ def push(site: Site, account: Account, item: RosterItem | None, removed: JID | N
         if item is not None
         else f"<item jid={quoteattr(str(removed))} subscription='remove'/>".encode()
     )
-    interested = [r for r in _resources(site, account.jid) if r.interested]
-    if not interested:
+    resources = interested(site, account.jid)
+    if not resources:
         return
     version = str(account.roster.version).encode()
     fan_out(
-        interested,
+        resources,
         b"<iq type='set' id='push-" + version + b"'",
         b"><query xmlns='jabber:iq:roster'>" + payload + b"</query></iq>",
     )
