@@ -308,9 +308,10 @@ def _policy(config: Config) -> Policy:
     return Policy(
         stream=C2SSettings(
             mechanisms=config.sasl.mechanisms,
-            retries=config.sasl.retries,
+            sasl_retries=config.sasl.retries,
+            sasl_required=config.sasl.advertise_required,
         ),
-        hosts={domain.name: HostFacts(domain.name) for domain in config.domains},
+        hosts={domain.name: HostFacts() for domain in config.domains},
         times=Times(
             negotiation_s=stream.negotiation_timeout_s,
             close_s=stream.close_timeout_s,

@@ -22,6 +22,7 @@ from xmppd.jid import JID
 from xmppd.net.deadlines import TICK_S, Deadline, Wheel
 from xmppd.stream import actions as act
 from xmppd.stream.c2s import C2SSettings, C2SStream, HostFacts
+from xmppd.stream.states import State
 
 log = logging.getLogger("xmppd.net.c2s")
 
@@ -196,7 +197,9 @@ class Session(Deadline):
         policy = service.policy
         self.service = service
         self.address = address
-        self.stream: C2SStream = C2SStream(policy.stream, policy.hosts)
+        self.stream: C2SStream = C2SStream(
+            policy.stream, policy.hosts, direct_tls=conn.listener.direct_tls
+        )
         self.wire = Wire(
             conn,
             StreamReader(limits=policy.preauth_limits),
@@ -220,11 +223,7 @@ class Session(Deadline):
 
     def stanza(self, stanza: Stanza) -> None:
         """A first-level element that the routing table did not relay."""
-        resource = self.resource
-        if resource is not None and stanza.kind and self.stream.is_open:
-            self._route(resource, stanza)
-        else:
-            self._run(self.stream.stanza(stanza, unread_bytes=self.wire.reader.pending_bytes))
+        self._run(self.stream.stanza(stanza, self.wire.reader.pending_bytes))
 
     def stream_close(self) -> None:
         """The peer's closing tag."""
@@ -281,8 +280,8 @@ class Session(Deadline):
     def expire(self) -> None:
         """Negotiation took too long, the peer did not answer our closing tag, or the stream was silent."""
         times = self.service.policy.times
-        if not self.stream.is_open:
-            self._run(self.stream.timeout("close" if self.stream.is_closing else "negotiation"))
+        if self.stream.state is not State.OPEN:
+            self._run(self.stream.timeout("close" if self.stream.state is State.CLOSING else "negotiation"))
             return
         silent_s = self.wire.idle_ticks * TICK_S
         if self.pinged and silent_s >= times.ping_timeout_s:
@@ -345,8 +344,7 @@ class Session(Deadline):
         self.wire.reader.set_limits(self.service.policy.limits)
 
     def _bind(self, action: act.Bind) -> None:
-        header = self.wire.reader.header
-        lang = header.lang_raw if header is not None else None
+        lang = self.stream.lang.encode() if self.stream.lang is not None else None
 
         async def bind() -> Resource | StanzaError:
             try:
@@ -370,7 +368,7 @@ class Session(Deadline):
         self._expire_in(self.service.policy.times.idle_ping_s)
 
     def _deliver(self, action: act.Deliver) -> None:
-        # a stanza that came behind our closing tag: its sender is no longer connected, but it counts (1-18.b)
+        # also a stanza that came behind our closing tag: its sender is no longer connected, but it counts (1-18.b)
         if self.resource is not None:
             self._route(self.resource, action.stanza)
 
