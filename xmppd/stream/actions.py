@@ -1,8 +1,8 @@
 """What a stream machine asks the world to do, and the answers it waits for.
 
-Every input of a machine returns a list of actions; whoever owns the connection carries them out in that order, at
-once, before it gives the machine the next input. `LookUp`, `Verify` and `Bind` are questions: reading stops until
-the answer is given.
+Every input of a machine returns a list of actions; whoever owns the connection carries them out in that
+order, at once, before it gives the machine the next input. `LookUp`, `Verify` and `Bind` are questions:
+reading stops until the answer is given.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class StartTLS:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """A new stream begins on this connection: the reader starts anew with the bytes it has not read (4.3.3)."""
+    """A new stream begins on this connection: the reader starts anew, with what it has not read (4.3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
     """The SCRAM keys of an account are wanted; answered by `credentials`.
 
-    `username` is prepared where it can be; a name that cannot be prepared is given as it came (and exists nowhere).
+    `username` is prepared where it can be; a name that cannot be is given as it came (and exists nowhere).
     `mechanism` names the keys: "SCRAM-SHA-1" or "SCRAM-SHA-256", never with -PLUS.
     """
 
@@ -94,8 +94,8 @@ class Deliver:
 class Close:
     """Our closing tag is out: nothing may be written any more, what arrives is still read (4.4; 1-18).
 
-    With `await_peer` the peer's closing tag is awaited, at most for the close time-out (then `timeout("close")`);
-    without it `Disconnect` follows.
+    With `await_peer` the peer's closing tag is awaited, at most for the close time-out (then
+    `timeout("close")` is due); without it `Disconnect` follows.
     """
 
     await_peer: bool
@@ -148,7 +148,8 @@ NOTES: Final[dict[str, str | None]] = {
 class TLSFacts:
     """What the TLS layer knows once its handshake is done.
 
-    `channel_bindings`: type name -> data (RFC 9266, RFC 5929); `peer_chain`: DER certificates, the peer's own first.
+    `version` as OpenSSL prints it ("TLSv1.3"); `channel_bindings`: type name -> data (RFC 9266, RFC 5929);
+    `peer_chain`: DER certificates, the peer's own first.
     """
 
     version: str
@@ -157,7 +158,9 @@ class TLSFacts:
 
 
 class Credentials(Protocol):
-    """The SCRAM keys of an account for one hash (RFC 5802 3); made up, but stable, for an account that is not there."""
+    """The SCRAM keys of an account for one hash (RFC 5802 3); made up, but stable, for one that is not
+    there.
+    """
 
     @property
     def salt(self) -> bytes: ...
@@ -171,5 +174,5 @@ class Credentials(Protocol):
     def enabled(self) -> bool: ...
 
 
-# what checking a password gives: right, wrong (or no such account), right but disabled, not checked (try later)
-Verdict = Literal["ok", "wrong", "disabled", "deferred"]
+# what checking a password gives: right; wrong or no such account; right but disabled; not checked, try later
+Verdict: TypeAlias = Literal["ok", "wrong", "disabled", "deferred"]
