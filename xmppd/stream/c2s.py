@@ -88,15 +88,16 @@ _TIMEOUTS: Final[dict[Timer, Event]] = {
 class C2SSettings:
     """What an administrator decides about client streams; shared by all of them.
 
-    `mechanisms` in the order in which they are offered; `sasl_retries`: attempts after the first (RFC 6120
-    6.4.5: 2 to 5, UC 3-24: 2 or 3); `sasl_required`: put `<required/>` into `<mechanisms/>` (3-6);
-    `bind_retries`: failed bind requests after the first (7.7.3: 5 to 10); `session`: offer the session of
-    RFC 3921; `languages`: those of our texts, the default first. ValueError for what cannot work.
+    `mechanisms` in the order in which they are offered; `retries`: attempts to authenticate after the first
+    (RFC 6120 6.4.5: 2 to 5, UC 3-24: 2 or 3); `sasl_required`: put `<required/>` into `<mechanisms/>`
+    (3-6); `bind_retries`: failed bind requests after the first (7.7.3: 5 to 10); `session`: name the
+    session of RFC 3921 among the features (a request for it is the router's); `languages`: those of our
+    texts, the default first. ValueError for what cannot work.
     """
 
     tls_required: bool = True
     mechanisms: tuple[str, ...] = field(default=tuple(sasl.MECHANISMS))
-    sasl_retries: int = 2
+    retries: int = 2
     sasl_required: bool = False
     bind_retries: int = 5
     session: bool = True
@@ -108,8 +109,8 @@ class C2SSettings:
                 raise ValueError(f"{name} is no mechanism: {', '.join(sasl.MECHANISMS)}")
         if not self.mechanisms or len(set(self.mechanisms)) < len(self.mechanisms):
             raise ValueError("mechanisms: at least one, and each once")
-        if not 2 <= self.sasl_retries <= 5:
-            raise ValueError("sasl_retries: 2 to 5")
+        if not 2 <= self.retries <= 5:
+            raise ValueError("retries: 2 to 5")
         if not 5 <= self.bind_retries <= 10:
             raise ValueError("bind_retries: 5 to 10")
         if not self.languages:
@@ -172,6 +173,23 @@ class C2SStream:
         self.state = State.HANDSHAKE if direct_tls else State.CONNECTED
         self.lang: str | None = None
         self.jid: JID | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether stanzas may be exchanged."""
+        return self.state is State.OPEN
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether our closing tag is out and the client's is awaited."""
+        return self.state is State.CLOSING
+
+    @property
+    def host(self) -> str | None:
+        """The served domain that the client's last header named (5.4.3.1 rule 4), or that it is bound at."""
+        if self.jid is not None:
+            return self.jid.domain
+        return self._negotiation.opening.host if self._negotiation and self._negotiation.opening else None
 
     # --- inputs ---------------------------------------------------------------------------------------------
 
@@ -324,7 +342,7 @@ class C2SStream:
         ):  # replaces the handshake that goes on, which counts as an attempt (6.4.2)
             talk.exchange = None
             talk.failures += 1
-            if talk.failures > self._settings.sasl_retries:
+            if talk.failures > self._settings.retries:
                 return self._end(self._too_many_attempts())
         element = stanza.element()
         talk.mechanism = ""
@@ -422,7 +440,7 @@ class C2SStream:
         talk.exchange = None
         talk.mechanism = ""
         talk.failures += 1
-        if talk.failures > self._settings.sasl_retries:
+        if talk.failures > self._settings.retries:
             return self._end(self._too_many_attempts(), before=failure.to_xml(), note=note)
         self.state = State.PLAIN if talk.tls is None else State.LOGIN
         return [Send(failure.to_xml()), note]
@@ -482,8 +500,6 @@ class C2SStream:
     # --- steps: an open stream ------------------------------------------------------------------------------
 
     def _deliver(self, stanza: Stanza) -> list[Action]:
-        if self._settings.session and self.jid is not None and _asks_for_session(stanza, self.jid):
-            return [Send(_iq("result", stanza.id, b""))]
         return [Deliver(stanza)]
 
     def _deliver_late(self, stanza: Stanza) -> list[Action]:
@@ -596,14 +612,4 @@ def _sasl_element(name: str, data: bytes | None) -> bytes:
 
 def _iq(type_: str, id_: str | None, content: bytes) -> bytes:
     named = f" id={quoteattr(id_)}" if id_ else ""
-    return f"<iq type='{type_}'{named}".encode() + (b">" + content + b"</iq>" if content else b"/>")
-
-
-def _asks_for_session(stanza: Stanza, jid: JID) -> bool:
-    """Whether this is the request of RFC 3921 3, which older clients send after binding."""
-    return (
-        stanza.name == "iq"
-        and stanza.type == "set"
-        and stanza.has_child(ns.SESSION, "session")
-        and (stanza.to or jid.domain) == jid.domain
-    )
+    return f"<iq type='{type_}'{named}>".encode() + content + b"</iq>"

@@ -37,11 +37,12 @@ _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,8}")
 class HostFacts:
     """A domain as its streams see it.
 
-    `features`: XML of the voluntary features advertised after login (roster versioning, pre-approval, caps);
-    `tls_ready`: false while its certificate or key cannot be used, STARTTLS then fails (2-7);
-    `gone`: no longer served, a header to it gives `host-gone` (4.9.3.5).
+    `domain` is prepared; `features`: XML of the voluntary features advertised after login (roster
+    versioning, pre-approval, caps); `tls_ready`: false while its certificate or key cannot be used,
+    STARTTLS then fails (2-7); `gone`: no longer served, a header to it gives `host-gone` (4.9.3.5).
     """
 
+    domain: str
     features: bytes = b""
     tls_ready: bool = True
     gone: bool = False
