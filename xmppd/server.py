@@ -29,7 +29,7 @@ from xmppd.core.sessions import Session, Sessions
 from xmppd.core.site import CoreSettings, Site
 from xmppd.errors import StanzaError, StreamError
 from xmppd.events import fields
-from xmppd.features import disco, ping, roster, time, version
+from xmppd.features import disco, ping, roster, session, time, version
 from xmppd.jid import JID
 from xmppd.net.c2s import Caps, Policy, Service, Times
 from xmppd.net.deadlines import TICK_S, Wheel
@@ -42,7 +42,7 @@ from xmppd.stream.c2s import C2SSettings, HostFacts
 log = logging.getLogger("xmppd.server")
 
 # every feature, in the order in which service discovery and the stream features name them
-FEATURES = (roster, ping, version, time)
+FEATURES = (roster, ping, version, time, session)
 
 ALPN = (b"xmpp-client",)
 TRIM_EVERY_S = 60.0
