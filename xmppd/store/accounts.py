@@ -1,4 +1,4 @@
-"""Accounts: who exists, whether they may log in, and what proves who they are (RFC 5802), never a password."""
+"""Accounts: who exists, who may log in, and what proves who they are (RFC 5802), never a password."""
 
 from __future__ import annotations
 

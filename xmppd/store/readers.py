@@ -81,7 +81,11 @@ class Readers:
     async def close(self, timeout_s: float = 30.0) -> None:
         """Take no more jobs, drop those not begun, end the threads, close the connections."""
         self._closed = True
-        async with asyncio.timeout(timeout_s):
-            await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
-        while self._idle:
-            self._idle.pop().close()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+        except TimeoutError:
+            raise StoreTimeout(f"{self._depth} reads could not be finished within {timeout_s:g} s") from None
+        finally:
+            while self._idle:
+                self._idle.pop().close()

@@ -84,7 +84,8 @@ class Store:
     def open(cls, directory: Path | str, settings: StoreSettings | None = None) -> Self:
         """Lock the data directory, bring the database to today's schema, start the threads.
 
-        A missing directory is made (mode 0700). Blocks for a moment; call it before the loop runs or where that does not matter.
+        A missing directory is made (mode 0700). Blocks for a moment; call it before the loop runs or where
+        that does not matter.
         Raises StoreInUse, SchemaTooNew, StoreError.
         """
         directory = Path(directory).absolute()
@@ -172,10 +173,13 @@ class Store:
         Raises StoreTimeout if the disk does not answer.
         """
         try:
-            await self._writer.close(self.settings.close_timeout_s)
+            # the writer's connection is the last to go: it takes the write-ahead log into the database
             await self._readers.close(self.settings.close_timeout_s)
         finally:
-            self._lock.release()
+            try:
+                await self._writer.close(self.settings.close_timeout_s)
+            finally:
+                self._lock.release()
 
     async def __aenter__(self) -> Self:
         return self
