@@ -59,6 +59,12 @@ class Readers:
                 return await asyncio.shield(future)
         except TimeoutError:
             raise StoreTimeout(f"no answer from the disk within {self._deadline_s:g} s") from None
+        except asyncio.CancelledError:
+            if future.cancelled():  # by `close`, not by who waits here
+                raise StoreClosed("the store is closed") from None
+            raise
+        finally:
+            job.cancel()  # if it has not begun: nobody waits for it
 
     def _done(self, future: asyncio.Future[T]) -> None:
         self._depth -= 1
