@@ -308,7 +308,7 @@ def _policy(config: Config) -> Policy:
     return Policy(
         stream=C2SSettings(
             mechanisms=config.sasl.mechanisms,
-            sasl_retries=config.sasl.retries,
+            retries=config.sasl.retries,
             sasl_required=config.sasl.advertise_required,
         ),
         hosts={domain.name: HostFacts() for domain in config.domains},

@@ -22,7 +22,6 @@ from xmppd.jid import JID
 from xmppd.net.deadlines import TICK_S, Deadline, Wheel
 from xmppd.stream import actions as act
 from xmppd.stream.c2s import C2SSettings, C2SStream, HostFacts
-from xmppd.stream.states import State
 
 log = logging.getLogger("xmppd.net.c2s")
 
@@ -223,7 +222,11 @@ class Session(Deadline):
 
     def stanza(self, stanza: Stanza) -> None:
         """A first-level element that the routing table did not relay."""
-        self._run(self.stream.stanza(stanza, self.wire.reader.pending_bytes))
+        resource = self.resource
+        if resource is not None and stanza.kind and self.stream.is_open:
+            self._route(resource, stanza)
+        else:
+            self._run(self.stream.stanza(stanza, self.wire.reader.pending_bytes))
 
     def stream_close(self) -> None:
         """The peer's closing tag."""
@@ -280,8 +283,8 @@ class Session(Deadline):
     def expire(self) -> None:
         """Negotiation took too long, the peer did not answer our closing tag, or the stream was silent."""
         times = self.service.policy.times
-        if self.stream.state is not State.OPEN:
-            self._run(self.stream.timeout("close" if self.stream.state is State.CLOSING else "negotiation"))
+        if not self.stream.is_open:
+            self._run(self.stream.timeout("close" if self.stream.is_closing else "negotiation"))
             return
         silent_s = self.wire.idle_ticks * TICK_S
         if self.pinged and silent_s >= times.ping_timeout_s:
