@@ -1,4 +1,4 @@
-"""The configuration file: one struct per table; each key with its default, its bounds and one sentence of help.
+"""The configuration file: one struct per table; each key with its default, bounds and one sentence of help.
 
 The structs are the one source: the file is checked against them, `docs/config.md` is written from them
 (`python -m xmppd.config > docs/config.md`), and `diff` reads from them what a changed key needs.
@@ -8,22 +8,28 @@ All structs are frozen. Paths in a loaded configuration are absolute. Times are 
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
+import json
 import re
+import sys
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, inspect
 
 from xmppd import profile as profiles
 
 Applies = Literal["live", "new-streams", "restart"]
 Dscp = Annotated[int, Meta(ge=0, le=63)] | Literal["off"]
 ProfileName = Literal["uc-2013", "internet"]
+Suite = Literal["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"]
+Group = Literal["P-256", "P-384", "P-521", "X25519", "X448"]
 Mechanism = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
 
 MIB: Final = 1 << 20
@@ -34,7 +40,7 @@ class ConfigError(Exception):
 
 
 class Address:
-    """Where a listener listens: `host` is an IP address (IPv6 without brackets) or a name, `port` 0-65535 (0: any free)."""
+    """Where a listener listens: `host` is an IP address (IPv6 without brackets) or a name, `port` 0-65535."""
 
     __slots__ = ("host", "port")
 
@@ -162,7 +168,7 @@ class Listener(Struct, frozen=True, kw_only=True):
     address: Annotated[
         Address,
         setting(
-            "HOST:PORT; IPv6 as [::1]:5222. 0.0.0.0 is every IPv4 address, [::] every IPv6 address; port 0 any free.",
+            "HOST:PORT, IPv6 as [::1]:5222; 0.0.0.0 is all of IPv4, [::] all of IPv6, port 0 any free one.",
             "restart",
         ),
     ]
@@ -186,6 +192,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     ] = KeySource()
 
     def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "name", domain_name(self.name))
         if self.certificate == Path():
             msgspec.structs.force_setattr(self, "certificate", Path(f"tls/{self.name}.pem"))
         if not self.key:
@@ -193,15 +200,21 @@ class Domain(Struct, frozen=True, kw_only=True):
 
 
 class TLS(Struct, frozen=True, kw_only=True):
-    """TLS of all listeners. The defaults are those of the profile uc-2013; see profiles for those of internet."""
+    """TLS of all listeners. The defaults are those of the profile uc-2013; those of internet are below."""
 
     min_version: Annotated[Literal["1.2", "1.3"], setting("Lowest TLS version accepted.", "live")] = "1.2"
     max_version: Annotated[Literal["1.2", "1.3"], setting("Highest TLS version accepted.", "live")] = "1.3"
-    suites: Annotated[tuple[str, ...], setting("TLS 1.3 suites, best first.", "live")] = profiles.FIPS_SUITES
+    suites: Annotated[tuple[Suite, ...], setting("TLS 1.3 suites, best first.", "live")] = (
+        profiles.FIPS_SUITES
+    )
     ciphers: Annotated[
-        tuple[str, ...], setting("TLS 1.2 cipher suites by their OpenSSL names, best first.", "live")
+        tuple[str, ...],
+        setting(
+            "TLS 1.2 cipher suites by their OpenSSL names, best first; those allowed are listed below.",
+            "live",
+        ),
     ] = profiles.FIPS_CIPHERS
-    groups: Annotated[tuple[str, ...], setting("Groups for the key exchange, best first.", "live")] = (
+    groups: Annotated[tuple[Group, ...], setting("Groups for the key exchange, best first.", "live")] = (
         "P-256",
         "P-384",
     )
@@ -294,7 +307,7 @@ class SASL(Struct, frozen=True, kw_only=True):
     plain_per_address: Annotated[
         int,
         setting(
-            "PLAIN attempts of one address (/64 for IPv6) checked at a time; beyond it temporary-auth-failure.",
+            "PLAIN attempts of one address (/64 for IPv6) at a time; beyond it temporary-auth-failure.",
             "live",
             ge=1,
             le=4096,
@@ -465,3 +478,456 @@ class Config(Struct, frozen=True, kw_only=True):
     log: Annotated[Log, setting("The log.")] = Log()
     admin: Annotated[Admin, setting("The admin socket.")] = Admin()
     watchdog: Annotated[Watchdog, setting("The loop watchdog.")] = Watchdog()
+
+
+# --------------------------------------------------------------------------------------------------
+# What the structs say about a key, as data
+
+
+class Key(NamedTuple):
+    """One key of the file as the structs describe it."""
+
+    table: str  # "" for the top level
+    name: str
+    help: str
+    applies: Applies
+    allowed: str
+    default: Any  # msgspec.NODEFAULT if the key must be given
+    is_table: bool
+
+    @property
+    def path(self) -> str:
+        return f"{self.table}.{self.name}" if self.table else self.name
+
+
+_KINDS: Final[dict[type, str]] = {
+    Path: "a path",
+    Address: "HOST:PORT",
+    KeySource: "a path or a pkcs11: URI",
+}
+
+
+def _allowed(node: inspect.Type) -> str:
+    """The values a type admits, in words."""
+    match node:
+        case inspect.Metadata(type=inner):
+            return _allowed(inner)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType() | inspect.FloatType():
+            noun = "a whole number" if isinstance(node, inspect.IntType) else "a number"
+            bounds = {"from": node.ge, "above": node.gt, "to": node.le}
+            said = [f"{word} {bound}" for word, bound in bounds.items() if bound is not None]
+            return " ".join([noun, *said])
+        case inspect.StrType():
+            return "text"
+        case inspect.LiteralType(values=values):
+            # msgspec sorts the values of a Literal; the file's reader wants no other order either
+            return " or ".join(json.dumps(value) for value in values)
+        case inspect.UnionType(types=types):
+            return " or ".join(_allowed(t) for t in types if not isinstance(t, inspect.NoneType))
+        case inspect.VarTupleType(item_type=item):
+            if isinstance(item, inspect.LiteralType):
+                return "a list of " + ", ".join(json.dumps(value) for value in item.values)
+            return f"a list of {_allowed(item)}"
+        case inspect.CustomType(cls=cls):
+            return _KINDS[cls]
+        case inspect.StructType():
+            return "a table"
+        case _:  # pragma: no cover
+            raise TypeError(f"no words for {node}")
+
+
+def _struct_of(node: inspect.Type) -> type[Struct] | None:
+    match node:
+        case inspect.Metadata(type=inner) | inspect.VarTupleType(item_type=inner):
+            return _struct_of(inner)
+        case inspect.StructType(cls=cls):
+            return cls
+    return None
+
+
+def _metadata(node: inspect.Type) -> inspect.Metadata:
+    assert isinstance(node, inspect.Metadata), node  # noqa: S101 (every key is made by `setting`)
+    return node
+
+
+@functools.cache
+def keys_of(table: str = "") -> dict[str, Key]:
+    """The keys of one table by name, in the order of the documentation; "" is the top level."""
+    return {
+        field.name: Key(
+            table,
+            field.name,
+            (_metadata(field.type).extra_json_schema or {})["description"],
+            (_metadata(field.type).extra or {})["applies"],
+            _allowed(field.type),
+            field.default,
+            _struct_of(field.type) is not None,
+        )
+        for field in _fields(Config if not table else tables()[table])
+    }
+
+
+def _fields(struct: type[Struct]) -> tuple[inspect.Field, ...]:
+    info = inspect.type_info(struct)
+    assert isinstance(info, inspect.StructType)  # noqa: S101
+    return info.fields
+
+
+@functools.cache
+def tables() -> dict[str, type[Struct]]:
+    """Table name -> its struct; `domains` and `listeners` are arrays of tables."""
+    found = {field.name: _struct_of(field.type) for field in _fields(Config)}
+    return {name: struct for name, struct in found.items() if struct is not None}
+
+
+ARRAYS: Final = ("domains", "listeners")
+
+
+# --------------------------------------------------------------------------------------------------
+# Reading
+
+
+def domain_name(text: str) -> str:
+    """`text` as domains are compared (RFC 7622 3.2, no trailing dot); ValueError says why it is none."""
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        pass
+    if text.startswith("["):
+        try:
+            return f"[{ipaddress.IPv6Address(text.strip('[]'))}]"
+        except ValueError:
+            raise ValueError(f'"{text}" is not an IPv6 address') from None
+    name = unicodedata.normalize("NFKC", text).removesuffix(".").lower()
+    try:
+        ascii_name = name.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError(f'"{text}" is not a domain name') from None
+    if (
+        not re.fullmatch(r"(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})*", ascii_name)
+        or len(ascii_name) > 253
+    ):
+        raise ValueError(f'"{text}" is not a domain name')
+    return ".".join(_unicode_label(label) for label in ascii_name.split("."))
+
+
+def _unicode_label(label: str) -> str:
+    try:
+        return label.encode().decode("idna")
+    except UnicodeError:
+        return label
+
+
+def _decode(kind: type, value: Any) -> Any:
+    """Make the values that TOML does not know; the words of an error end up in a ConfigError."""
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    if kind is Address:
+        return Address.parse(value)
+    if kind is KeySource:
+        return KeySource(value if value.startswith(("pkcs11:", "file:")) else f"file:{value}")
+    return kind(value)
+
+
+class _File:
+    """The text of a configuration file, to say where in it something is wrong."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self.text = text
+
+    def error(self, sentence: str, *where: str | int) -> ConfigError:
+        line = self._line(where) if where else None
+        return ConfigError(f"{self.path}:{line}: {sentence}" if line else f"{self.path}: {sentence}")
+
+    def _line(self, where: tuple[str | int, ...]) -> int | None:
+        """Line of the key `where`, as ("listeners", 1, "address"); that of its table if it has none."""
+        names = [part for part in where if isinstance(part, str)]
+        index = next((part for part in where if isinstance(part, int)), 0)
+        table, wanted = ("", names[0]) if len(names) == 1 else (names[0], names[1])
+        current, seen, best = "", -1, None
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if header := re.match(r"\s*\[\[?\s*([^\]\s]+)\s*\]", line):
+                current = header[1].strip("\"'")
+                if current == (table or wanted):
+                    seen += 1
+                    if best is None or seen == index:
+                        best = number
+            elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+                name = assignment[1].replace('"', "").replace("'", "")
+                if current == table and name == wanted and (not table or seen == index):
+                    return number
+                if not current and name in (table, f"{table}.{wanted}"):
+                    best = number
+        return best
+
+
+def _nearest(name: str, table: str) -> str:
+    """What was probably meant by an unknown key."""
+    if near := difflib.get_close_matches(name, keys_of(table), n=1, cutoff=0.6):
+        return f'; did you mean "{near[0]}"?'
+    everywhere = {key.path: key.name for t in ("", *tables()) for key in keys_of(t).values()}
+    if homes := [path.rpartition(".")[0] for path, known in everywhere.items() if known == name]:
+        return f"; it belongs {' or '.join(f'in [{home}]' if home else 'at the top' for home in homes)}"
+    if near := difflib.get_close_matches(name, set(everywhere.values()), n=1, cutoff=0.75):
+        return f'; did you mean "{next(path for path, known in everywhere.items() if known == near[0])}"?'
+    return f"; known here: {', '.join(keys_of(table))}"
+
+
+def _unknown_keys(raw: dict[str, Any], file: _File) -> None:
+    """ConfigError for the first key that no struct knows."""
+    for name, value in raw.items():
+        if name not in keys_of():
+            raise file.error(f'unknown key "{name}"{_nearest(name, "")}', name)
+        if name not in tables():
+            continue
+        entries = value if name in ARRAYS else [value]
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            brackets = f"[[{name}]]" if name in ARRAYS else f"[{name}]"
+            raise file.error(f"{name} must be a table, written {brackets}", name)
+        for index, entry in enumerate(entries):
+            for inner in entry:
+                if inner not in keys_of(name):
+                    raise file.error(
+                        f'unknown key "{inner}" in [{name}]{_nearest(inner, name)}', name, index, inner
+                    )
+
+
+def _convert(raw: dict[str, Any], file: _File) -> Config:
+    try:
+        return msgspec.convert(raw, Config, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        message, _, at = str(error).rpartition(" - at ")
+        message, at = message or str(error), at.strip("`$")
+    where = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", at)]
+    if missing := re.search(r"missing required field `(\w+)`", message):
+        raise file.error(f'the key "{missing[1]}" is missing in [[{where[0]}]]', *where)
+    names = [part for part in where if isinstance(part, str)]
+    if names == ["domains"]:  # what Domain.__post_init__ found
+        raise file.error(f"domains[{where[1]}].name: {message}", *where, "name")
+    found = keys_of(names[0] if len(names) > 1 else "")[names[min(len(names), 2) - 1]]
+    value: Any = raw
+    for part in where:
+        value = value[part]
+    label = at.lstrip(".")
+    if found.name == "address" and isinstance(value, str):
+        raise file.error(f"{label}: {message}", *where)
+    raise file.error(f"{label} = {json.dumps(value, default=str)}: must be {found.allowed}", *where)
+
+
+def _absolute(config: Config, base: Path) -> Config:
+    """`config` with absolute paths; relative ones are relative to `base`."""
+
+    def domain(given: Domain) -> Domain:
+        return Domain(
+            name=given.name,
+            certificate=base / given.certificate,
+            key=given.key if given.key.path is None else KeySource(f"file:{base / given.key.path}"),
+        )
+
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        domains=tuple(domain(given) for given in config.domains),
+        store=replace(config.store, path=base / config.store.path),
+        admin=replace(config.admin, socket=base / config.admin.socket),
+    )
+
+
+def _contradictions(config: Config) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """What no single key shows."""
+    if not config.domains:
+        yield "no domain is served; add a [[domains]] table with a name", ()
+    names = [domain.name for domain in config.domains]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield f"the domain {name} stands here twice", ("domains", index, "name")
+    addresses = [listener.address for listener in config.listeners]
+    for index, address in enumerate(addresses):
+        if address.port and address in addresses[:index]:
+            yield f"two listeners have the address {address}", ("listeners", index, "address")
+    if config.tls.min_version > config.tls.max_version:
+        yield "tls.min_version is above tls.max_version", ("tls", "min_version")
+    for name in ("suites", "ciphers", "groups"):
+        if not getattr(config.tls, name) and not (name == "ciphers" and config.tls.min_version == "1.3"):
+            yield f"tls.{name} is empty", ("tls", name)
+    for cipher in config.tls.ciphers:
+        if cipher not in profiles.CIPHERS:
+            near = difflib.get_close_matches(cipher, profiles.CIPHERS, n=1)
+            hint = f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(profiles.CIPHERS)}"
+            yield f'tls.ciphers: no TLS 1.2 cipher suite is called "{cipher}"{hint}', ("tls", "ciphers")
+    if not config.sasl.mechanisms:
+        yield "sasl.mechanisms is empty, so nobody could log in", ("sasl", "mechanisms")
+    if config.limits.preauth_stanza_bytes > config.limits.stanza_bytes:
+        yield "limits.preauth_stanza_bytes is above limits.stanza_bytes", ("limits", "preauth_stanza_bytes")
+
+
+def parse(text: str, path: Path, *, enforce: bool = True) -> Config:
+    """The configuration in `text`, as if it stood in the file `path`; errors as those of `load`."""
+    file = _File(path, text)
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not a TOML file: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    _unknown_keys(raw, file)
+    for table, defaults in profiles.DEFAULTS.get(raw.get("profile", Config().profile), {}).items():
+        raw[table] = {**defaults, **raw.get(table, {})}
+    config = _convert(raw, file)
+    config = _absolute(config, path.parent.absolute())
+    for sentence, where in _contradictions(config):
+        raise file.error(sentence, *where)
+    if enforce:
+        for finding in profiles.findings(config):
+            raise file.error(f"{finding}", *finding.key.split("."))
+    return config
+
+
+def load(path: Path, *, enforce: bool = True) -> Config:
+    """Read and judge the file `path`.
+
+    Raises ConfigError (one sentence) if it cannot be read, is no TOML, holds an unknown key or a value out of
+    bounds, contradicts itself or, with `enforce`, breaks a requirement of its profile.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a TOML file: it is not UTF-8") from None
+    return parse(text, path, enforce=enforce)
+
+
+# --------------------------------------------------------------------------------------------------
+# Comparing
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key that differs between two configurations; for a table that came or went one side is None."""
+
+    key: str  # "net.dscp", "domains[example.org].certificate", "listeners[[::1]:5222]"
+    old: Any
+    new: Any
+    applies: Applies
+
+
+def _entries(config: Config, table: str) -> dict[str, Struct]:
+    if table == "domains":
+        return {domain.name: domain for domain in config.domains}
+    return {f"{listener.kind} {listener.address}": listener for listener in config.listeners}
+
+
+def _changed(table: str, label: str, old: Struct, new: Struct) -> Iterator[Change]:
+    for name, known in keys_of(table).items():
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            yield Change(f"{label}.{name}", before, after, known.applies)
+
+
+def diff(old: Config, new: Config) -> list[Change]:
+    """Every key that differs, with what its change needs: nothing (live), new streams, or a restart."""
+    changes: list[Change] = []
+    for name, known in keys_of().items():
+        if name in ARRAYS:
+            before, after = _entries(old, name), _entries(new, name)
+            for entry in [*before, *(entry for entry in after if entry not in before)]:
+                label = f"{name}[{entry}]"
+                if entry in before and entry in after:
+                    changes += _changed(name, label, before[entry], after[entry])
+                else:
+                    changes.append(Change(label, before.get(entry), after.get(entry), known.applies))
+        elif known.is_table:
+            changes += _changed(name, name, getattr(old, name), getattr(new, name))
+        elif getattr(old, name) != getattr(new, name):
+            changes.append(Change(name, getattr(old, name), getattr(new, name), known.applies))
+    return changes
+
+
+# --------------------------------------------------------------------------------------------------
+# Documentation
+
+
+_APPLIES: Final[dict[Applies, str]] = {
+    "live": "at once",
+    "new-streams": "new streams",
+    "restart": "restart",
+}
+
+
+def _shown(value: Any) -> str:
+    if value is msgspec.NODEFAULT:
+        return "must be given"
+    if value is None or value in (Path(), KeySource()):
+        return "see text"
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else value
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value)
+    return f"`{json.dumps(value, default=str)}`"
+
+
+def reference() -> str:
+    """docs/config.md."""
+    lines = [
+        "# Configuration reference",
+        "",
+        "<!-- Written by `python -m xmppd.config > docs/config.md`; change xmppd/config.py instead. -->",
+        "",
+        "One TOML file, given as `xmppd -c FILE`. An unknown key is an error. Relative paths are relative to",
+        "the file. `xmppd -c FILE check` checks it without starting anything. *Takes effect* says what a",
+        "changed key needs after `xmppd -c FILE reload`: nothing (at once), new streams, or a restart.",
+        "",
+    ]
+    for table in ("", *tables()):
+        title = f"`[[{table}]]`" if table in ARRAYS else f"`[{table}]`" if table else "Top level"
+        doc = _paragraph(tables()[table]) if table else "Before the first table."
+        lines += [
+            f"## {title}",
+            "",
+            doc,
+            "",
+            "| Key | Meaning | Allowed | Default | Takes effect |",
+            "|---|---|---|---|---|",
+        ]
+        for known in keys_of(table).values():
+            if known.is_table:
+                continue
+            lines.append(
+                f"| `{known.name}` | {known.help.replace('<', '&lt;')} | {known.allowed} "
+                f"| {_shown(known.default)} | {_APPLIES[known.applies]} |"
+            )
+        lines.append("")
+    lines += ["## TLS 1.2 cipher suites", "", ", ".join(f"`{cipher}`" for cipher in profiles.CIPHERS), ""]
+    lines += ["## Profiles", "", "`profile` sets other defaults and rules for the keys above.", ""]
+    for name, rules in profiles.RULES.items():
+        lines += [f"### `{name}`", ""]
+        changed = [
+            f"| `{table}.{entry}` | {_shown(tuple(value) if isinstance(value, list) else value)} |"
+            for table, entries in profiles.DEFAULTS[name].items()
+            for entry, value in entries.items()
+        ]
+        if changed:
+            lines += ["Defaults other than those above:", "", "| Key | Default |", "|---|---|", *changed, ""]
+        if rules:
+            lines += [
+                "The server refuses to start with a setting that breaks one of these:",
+                "",
+                "| Requirement | Key | Demand |",
+                "|---|---|---|",
+                *(f"| {rule.requirement} | `{rule.key}` | {rule.demand} |" for rule in rules),
+                "",
+            ]
+        else:
+            lines += ["No rules beyond the bounds of the keys.", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _paragraph(struct: type[Struct]) -> str:
+    """The docstring of a table as one paragraph."""
+    return " ".join((struct.__doc__ or "").split())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,7 +1,9 @@
 """The two profiles: which settings each one fixes, and the requirement each setting is for.
 
-A profile is data: other defaults than those in `xmppd.config`, and rules that a setting must keep. "uc-2013" refuses to
-start with a setting that breaks a rule; "internet" has no rules beyond the bounds of the keys.
+A profile is data: other defaults than those in `xmppd.config`, and rules that a setting must keep. "uc-2013"
+refuses to start with a setting that breaks a rule; "internet" has no rules beyond the bounds of the keys.
+Requirements that no setting can break need no rule: there is no key for plaintext (2-1), for SSL or TLS below
+1.2 (2-8), for anonymous login (3-3) or for a DSCP out of range (13-1).
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ FIPS_CBC_CIPHERS: Final = (
     "ECDHE-RSA-AES128-SHA",
 )
 FIPS_GROUPS: Final = ("P-256", "P-384", "P-521")
+CHACHA_CIPHERS: Final = ("ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305")
+# key transport by RSA, no forward secrecy: for a peer that knows nothing else (RFC 6120 13.8)
+RSA_CIPHERS: Final = ("AES256-GCM-SHA384", "AES128-GCM-SHA256", "AES256-SHA", "AES128-SHA")
+CIPHERS: Final = FIPS_CIPHERS + CHACHA_CIPHERS + FIPS_CBC_CIPHERS + RSA_CIPHERS
 
 # profile -> table -> key -> default, where it is another than the one in `xmppd.config` (which is uc-2013's)
 DEFAULTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
@@ -40,7 +46,7 @@ DEFAULTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "internet": {
         "tls": {
             "suites": [*FIPS_SUITES, "TLS_CHACHA20_POLY1305_SHA256"],
-            "ciphers": [*FIPS_CIPHERS, "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305"],
+            "ciphers": [*FIPS_CIPHERS, *CHACHA_CIPHERS],
             "groups": ["X25519", "P-256", "P-384"],
             "client_certificates": "off",
         },
@@ -55,10 +61,13 @@ class Finding(NamedTuple):
     key: str  # as "sasl.retries"
     sentence: str
 
+    def __str__(self) -> str:
+        return f"{self.key}: {self.sentence} (UC XMPP 2013, {self.requirement})"
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a profile demands of one setting: `broken` yields a sentence for everything that is wrong with it."""
+    """What a profile demands of one setting; `broken` yields a sentence for each thing wrong with it."""
 
     requirement: str
     key: str
@@ -81,11 +90,6 @@ def _plain(config: Config) -> Iterator[str]:
         yield "the mechanism PLAIN is missing"
 
 
-def _anonymous(config: Config) -> Iterator[str]:
-    if "ANONYMOUS" in config.sasl.mechanisms:
-        yield "anonymous login is prohibited"
-
-
 def _starttls(config: Config) -> Iterator[str]:
     for kind in ("c2s", "s2s"):
         served = [listener for listener in config.listeners if listener.kind == kind]
@@ -96,14 +100,6 @@ def _starttls(config: Config) -> Iterator[str]:
 def _certificate_request(config: Config) -> Iterator[str]:
     if config.tls.client_certificates == "off":
         yield "without a CertificateRequest there is no mutual authentication"
-
-
-def _dscp(config: Config) -> Iterator[str]:
-    marks = {"net.dscp": config.net.dscp, "net.outgoing_dscp": config.net.outgoing_dscp}
-    marks |= {f"listeners[{i}].dscp": listener.dscp for i, listener in enumerate(config.listeners)}
-    for key, mark in marks.items():
-        if mark is not None and mark not in ("off", 18, 20, 22):
-            yield f"{key} = {mark} is none of the marks of Low-Latency Data (18, 20, 22)"
 
 
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
@@ -135,10 +131,8 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         Rule(
             "2-8", "tls.client_certificates", "a CertificateRequest in every handshake", _certificate_request
         ),
-        Rule("3-3", "sasl.mechanisms", "no anonymous login", _anonymous),
         Rule("3-6", "sasl.mechanisms", "PLAIN is offered after STARTTLS", _plain),
         Rule("3-24", "sasl.retries", "two or three retries", _retries),
-        Rule("13-1", "net.dscp", "the mark of ROUTINE Low-Latency Data", _dscp),
     ),
     "internet": (),
 }
