@@ -292,27 +292,24 @@ class SASL(Struct, frozen=True, kw_only=True):
         bool, setting("Put <required/> into <mechanisms/> of client streams, as drafts of RFC 6120 had it.")
     ] = False
     scram_iterations: Annotated[
-        int, setting("PBKDF2 iterations of passwords set from now on.", "live", ge=4096, le=1_000_000)
+        int, setting("PBKDF2 iterations of passwords set from now on.", "restart", ge=4096, le=1_000_000)
     ] = 10_000
-    plain_workers: Annotated[int, setting("Threads that check PLAIN passwords.", "restart", ge=1, le=64)] = 2
+    plain_threads: Annotated[int, setting("Threads that check PLAIN passwords.", "restart", ge=1, le=64)] = 2
     plain_queue: Annotated[
-        int,
-        setting(
-            "PLAIN attempts that may wait; beyond it the answer is temporary-auth-failure.",
-            "live",
-            ge=1,
-            le=65536,
-        ),
-    ] = 1024
+        int, setting("PLAIN attempts that may wait; else temporary-auth-failure.", "restart", ge=1, le=65536)
+    ] = 1000
     plain_per_address: Annotated[
         int,
         setting(
-            "PLAIN attempts of one address (/64 for IPv6) at a time; beyond it temporary-auth-failure.",
-            "live",
+            "PLAIN attempts of one address (/64 for IPv6) in check at a time; else temporary-auth-failure.",
+            "restart",
             ge=1,
             le=4096,
         ),
-    ] = 8
+    ] = 16
+    plain_timeout_s: Annotated[
+        float, setting("Time a PLAIN check may take, its wait included.", "restart", gt=0, le=600)
+    ] = 10.0
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -385,21 +382,26 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Store(Struct, frozen=True, kw_only=True):
-    """What survives a restart: one SQLite file."""
+    """What survives a restart: one SQLite database in the data directory."""
 
-    path: Annotated[Path, setting("The database; its folder must exist.", "restart")] = Path(
-        "data/xmppd.sqlite"
-    )
-    queue: Annotated[
-        int,
-        setting(
-            "Writes that may wait; beyond it the answer is resource-constraint.",
-            "restart",
-            ge=1,
-            le=1_000_000,
-        ),
+    path: Annotated[Path, setting("The data directory.", "restart")] = Path("data")
+    queue_jobs: Annotated[
+        int, setting("Writes that may wait; else resource-constraint.", "restart", ge=1, le=1_000_000)
     ] = 10_000
-    readers: Annotated[int, setting("Connections that read.", "restart", ge=1, le=32)] = 2
+    batch_jobs: Annotated[int, setting("Most writes in one transaction.", "restart", ge=1, le=100_000)] = 1000
+    readers: Annotated[int, setting("Threads that read.", "restart", ge=1, le=32)] = 2
+    reader_queue_jobs: Annotated[
+        int, setting("Reads that may wait; else resource-constraint.", "restart", ge=1, le=1_000_000)
+    ] = 1000
+    deadline_s: Annotated[
+        float, setting("Longest wait for an answer of the database.", "restart", gt=0, le=600)
+    ] = 10.0
+    busy_timeout_s: Annotated[
+        float, setting("Longest wait for another program's lock on the database.", "restart", gt=0, le=600)
+    ] = 5.0
+    close_timeout_s: Annotated[
+        float, setting("Time to write what is queued when the server stops.", "restart", gt=0, le=600)
+    ] = 30.0
 
 
 class Log(Struct, frozen=True, kw_only=True):

@@ -52,14 +52,14 @@ def test_the_least_file_has_safe_defaults() -> None:
 
 
 def test_paths_are_relative_to_the_file() -> None:
-    loaded = config.parse(GOOD + '[store]\npath = "/var/lib/x.sqlite"\n', FILE)
+    loaded = config.parse(GOOD + '[store]\npath = "/var/lib/x"\n', FILE)
     first, second = loaded.domains
     assert first.certificate == Path("/etc/xmppd/tls/example.mil.pem")
     assert first.key == "file:/etc/xmppd/tls/example.mil.key"
     assert first.key.path == Path("/etc/xmppd/tls/example.mil.key")
     assert second.key == "pkcs11:token=hsm;object=books"
     assert second.key.path is None
-    assert loaded.store.path == Path("/var/lib/x.sqlite")
+    assert loaded.store.path == Path("/var/lib/x")
     assert loaded.admin.socket == Path("/etc/xmppd/data/admin.sock")
 
 
