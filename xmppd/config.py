@@ -256,7 +256,7 @@ class TLS(Struct, frozen=True, kw_only=True):
 
 
 class Stream(Struct, frozen=True, kw_only=True):
-    """Times of a stream."""
+    """Negotiation and times of a stream."""
 
     negotiation_timeout_s: Annotated[
         float, setting("Time from the connection to the bound resource.", gt=0, le=3600)
@@ -270,6 +270,12 @@ class Stream(Struct, frozen=True, kw_only=True):
     ping_timeout_s: Annotated[
         float, setting("Time a client has to answer the ping before connection-timeout.", gt=0, le=3600)
     ] = 30.0
+    bind_retries: Annotated[
+        int, setting("Bind requests after the first failed one before the stream is closed.", ge=5, le=10)
+    ] = 5
+    session: Annotated[
+        bool, setting("Offer the session of RFC 3921, which old clients wait for; it does nothing.")
+    ] = True
 
 
 class SASL(Struct, frozen=True, kw_only=True):
@@ -283,12 +289,12 @@ class SASL(Struct, frozen=True, kw_only=True):
         int,
         setting(
             "Attempts after the first failed one before the stream is closed with policy-violation.",
-            ge=0,
-            le=10,
+            ge=2,
+            le=5,
         ),
     ] = 2
     # 3-6, note
-    advertise_required: Annotated[
+    required: Annotated[
         bool, setting("Put <required/> into <mechanisms/> of client streams, as drafts of RFC 6120 had it.")
     ] = False
     scram_iterations: Annotated[
@@ -473,7 +479,7 @@ class Config(Struct, frozen=True, kw_only=True):
     )
     net: Annotated[Net, setting("Sockets.")] = Net()
     tls: Annotated[TLS, setting("TLS.")] = TLS()
-    stream: Annotated[Stream, setting("Times of a stream.")] = Stream()
+    stream: Annotated[Stream, setting("Negotiation and times of a stream.")] = Stream()
     sasl: Annotated[SASL, setting("Authentication.")] = SASL()
     limits: Annotated[Limits, setting("What one peer may use.")] = Limits()
     store: Annotated[Store, setting("What survives a restart.")] = Store()
@@ -762,6 +768,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, tuple[str | int, ...]
             yield f'tls.ciphers: no TLS 1.2 cipher suite is called "{cipher}"{hint}', ("tls", "ciphers")
     if not config.sasl.mechanisms:
         yield "sasl.mechanisms is empty, so nobody could log in", ("sasl", "mechanisms")
+    if len(set(config.sasl.mechanisms)) < len(config.sasl.mechanisms):
+        yield "sasl.mechanisms names a mechanism twice", ("sasl", "mechanisms")
     if config.limits.preauth_stanza_bytes > config.limits.stanza_bytes:
         yield "limits.preauth_stanza_bytes is above limits.stanza_bytes", ("limits", "preauth_stanza_bytes")
 

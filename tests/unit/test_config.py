@@ -85,8 +85,8 @@ BAD = [
         "qqqq = 20",
         ':15: unknown key "qqqq" in [listeners]; known here: kind, address, direct_tls, dscp',
     ),
-    ("retries = 3", "retries = 11", ":18: sasl.retries = 11: must be a whole number from 0 to 10"),
-    ("retries = 3", "retries = true", ":18: sasl.retries = true: must be a whole number from 0 to 10"),
+    ("retries = 3", "retries = 11", ":18: sasl.retries = 11: must be a whole number from 2 to 5"),
+    ("retries = 3", "retries = true", ":18: sasl.retries = true: must be a whole number from 2 to 5"),
     (
         "dscp = 20",
         "dscp = 64",

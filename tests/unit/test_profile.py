@@ -13,8 +13,8 @@ DOMAIN = '[[domains]]\nname = "example.mil"\n'
 
 # setting, requirement it breaks, key the finding names
 BREAKS = [
-    ("[sasl]\nretries = 1", "3-24", "sasl.retries"),
     ("[sasl]\nretries = 4", "3-24", "sasl.retries"),
+    ("[sasl]\nretries = 5", "3-24", "sasl.retries"),
     ('[sasl]\nmechanisms = ["SCRAM-SHA-256"]', "3-6", "sasl.mechanisms"),
     ('[tls]\nsuites = ["TLS_CHACHA20_POLY1305_SHA256"]', "2-8", "tls.suites"),
     ('[tls]\nciphers = ["ECDHE-RSA-CHACHA20-POLY1305"]', "2-8", "tls.ciphers"),
@@ -40,6 +40,13 @@ def test_uc_2013_names_the_requirement(setting: str, requirement: str, key: str)
 @pytest.mark.parametrize(("setting", "requirement", "key"), BREAKS)
 def test_internet_allows_it(setting: str, requirement: str, key: str) -> None:
     config.parse(f'profile = "internet"\n{DOMAIN}{setting}\n', FILE)
+
+
+@pytest.mark.req("3-24.3")
+@pytest.mark.parametrize("retries", [0, 1, 6])
+def test_no_profile_has_fewer_retries_or_more_than_rfc_6120(retries: int) -> None:
+    with pytest.raises(config.ConfigError, match=r"sasl.retries = \d: must be a whole number from 2 to 5"):
+        config.parse(f'profile = "internet"\n{DOMAIN}[sasl]\nretries = {retries}\n', FILE)
 
 
 @pytest.mark.parametrize("name", profile.RULES)
