@@ -556,7 +556,7 @@ def _struct_of(node: inspect.Type) -> type[Struct] | None:
 
 
 def _metadata(node: inspect.Type) -> inspect.Metadata:
-    assert isinstance(node, inspect.Metadata), node  # noqa: S101 (every key is made by `setting`)
+    assert isinstance(node, inspect.Metadata), node
     return node
 
 
@@ -579,7 +579,7 @@ def keys_of(table: str = "") -> dict[str, Key]:
 
 def _fields(struct: type[Struct]) -> tuple[inspect.Field, ...]:
     info = inspect.type_info(struct)
-    assert isinstance(info, inspect.StructType)  # noqa: S101
+    assert isinstance(info, inspect.StructType)
     return info.fields
 
 

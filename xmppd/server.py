@@ -7,15 +7,14 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from xmppd import config as configuration
-from xmppd import profile
-from xmppd._fast.conn import Conn, Listener, NetLoop, limit_arenas, trim
+from xmppd._fast.conn import Listener, NetLoop, limit_arenas, trim
 from xmppd._fast.reader import Limits
 from xmppd._fast.route import Resource, RouteTable
 from xmppd._fast.tls import LibCtx, TicketKeys, TLSContext
@@ -25,16 +24,20 @@ from xmppd.config import Config, Domain
 from xmppd.core import iq
 from xmppd.core.accounts import Accounts
 from xmppd.core.router import Router
-from xmppd.core.sessions import Session, Sessions
+from xmppd.core.sessions import Sessions
 from xmppd.core.site import CoreSettings, Site
-from xmppd.errors import StanzaError, StreamError
+from xmppd.errors import StanzaError
 from xmppd.events import fields
 from xmppd.features import disco, ping, roster, session, time, version
 from xmppd.jid import JID
 from xmppd.net.c2s import Caps, Policy, Service, Times
 from xmppd.net.deadlines import TICK_S, Wheel
 from xmppd.net.sockets import listener_socket
-from xmppd.ops import admin, commands, logs, notify, watchdog
+from xmppd.ops import commands, logs
+from xmppd.ops.admin import AdminSocket
+from xmppd.ops.health import Health
+from xmppd.ops.notify import Supervisor
+from xmppd.ops.watchdog import LoopWatchdog
 from xmppd.records import RosterItem
 from xmppd.store import Store, StoreError, StoreFull, StoreSettings
 from xmppd.stream.c2s import C2SSettings, HostFacts
@@ -46,10 +49,11 @@ FEATURES = (roster, ping, version, time, session)
 
 ALPN = (b"xmpp-client",)
 TRIM_EVERY_S = 60.0
+HEALTH_EVERY_S = 5.0
 
 
 class StartError(Exception):
-    """The server cannot start; the text is one sentence."""
+    """The server cannot start as it is configured; the text is one sentence."""
 
 
 class Records:
@@ -98,20 +102,24 @@ class Core:
 class Server:
     """One running server. `start`, then `stopped` until somebody calls `stop`."""
 
-    def __init__(self, path: Path, config: Config) -> None:
+    def __init__(self, path: Path, config: Config, writer: logs.LogWriter) -> None:
         self.path = path
         self.config = config
-        self.since_s = 0.0
-        self.listeners: list[Listener] = []
-        self._stopping = False
-        self._stopped = asyncio.Event()
+        self.health = Health()
+        self.listeners: list[tuple[configuration.Listener, Listener]] = []
+        self._writer = writer
+        self._supervisor = Supervisor()
+        self._since_s = 0.0
+        self._stopping: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._dropped = 0
 
     async def start(self) -> None:
         """Bring everything up. Raises StartError; what was started is stopped again then."""
         config = self.config
         loop = asyncio.get_running_loop()
         try:
-            self.store = Store.open(config.store.path.parent, _store_settings(config))
+            self.store = Store.open(config.store.path, _store_settings(config))
         except StoreError as error:
             raise StartError(str(error)) from error
         try:
@@ -123,7 +131,9 @@ class Server:
             )
             self.sessions = Sessions(self.site)
             self.lib = LibCtx()
-            self.tickets = TicketKeys(lifetime_s=config.tls.ticket_lifetime_s) if config.tls.ticket_lifetime_s else None
+            self.tickets = (
+                TicketKeys(lifetime_s=config.tls.ticket_lifetime_s) if config.tls.ticket_lifetime_s else None
+            )
             contexts = self._contexts(config)
             self.net = NetLoop(
                 loop,
@@ -144,24 +154,51 @@ class Server:
                 self.wheel,
             )
             self._listen()
-            self.admin = admin.AdminServer(config.admin, commands.table(self))
-            await self.admin.start()
-        except BaseException:
+            self.admin = AdminSocket(
+                config.admin.socket,
+                commands.table(self),
+                connections=config.admin.connections,
+                line_bytes=config.admin.line_bytes,
+            )
+            await self.admin.open()
+        except BaseException as error:
             await self.store.close()
+            if isinstance(error, OSError):
+                raise StartError(str(error)) from error
             raise
         self.wheel.start()
-        self.since_s = loop.time()
-        self.watchdog = watchdog.Watchdog(loop, config.watchdog.lag_ms)
-        self.watchdog.start()
-        loop.call_later(TRIM_EVERY_S, self._trim)
-        if self.tickets is not None:
-            loop.call_later(config.tls.ticket_rotation_s, self._rotate_tickets)
+        self._since_s = loop.time()
+        self.watchdog = LoopWatchdog(loop, config.watchdog.lag_ms / 1000, self._on_late)
+        if config.watchdog.lag_ms:
+            self.watchdog.start()
+        self._every(TRIM_EVERY_S, trim)
+        self._every(config.tls.ticket_rotation_s, self._rotate_tickets)
+        self._every(HEALTH_EVERY_S, self._look_after_health)
+        if (interval_s := self._supervisor.watchdog_interval_s) is not None:
+            self._every(interval_s, self._supervisor.alive)
+        self._supervisor.ready(f"serving {', '.join(sorted(self.site.hosts))}")
+        log.info("ready", extra=fields(pid=os.getpid(), domains=",".join(sorted(self.site.hosts))))
+
+    def _every(self, seconds: float, work: Callable[[], object]) -> None:
+        """Do `work` again and again until the server stops."""
+        loop = asyncio.get_running_loop()
+
+        def run() -> None:
+            if self._stopping is None:
+                work()
+                loop.call_later(seconds, run)
+
+        loop.call_later(seconds, run)
 
     def _listen(self) -> None:
         config, net = self.config, self.config.net
         for listener in config.listeners:
             if listener.kind != "c2s":
-                log.warning("listener not served yet", extra=fields(kind=listener.kind, address=str(listener.address)))
+                self.health.report(
+                    "listener-not-served",
+                    f"other servers cannot connect to {listener.address}: server-to-server streams are not served yet",
+                    str(listener.address),
+                )
                 continue
             dscp = listener.dscp if listener.dscp is not None else net.dscp
             try:
@@ -177,13 +214,14 @@ class Server:
                 )
             except OSError as error:
                 raise StartError(f"cannot listen on {listener.address}: {error.strerror}") from error
-            self.listeners.append(
-                self.net.listen(
-                    sock, self.c2s.accept, select=self.c2s.select, direct_tls=listener.direct_tls
-                )
+            opened = self.net.listen(
+                sock, self.c2s.accept, select=self.c2s.select, direct_tls=listener.direct_tls
             )
+            self.listeners.append((listener, opened))
             host, port = sock.getsockname()[:2]
-            log.info("listening", extra=fields(kind="c2s", address=host, port=port, direct_tls=listener.direct_tls))
+            log.info(
+                "listening", extra=fields(kind="c2s", address=host, port=port, direct_tls=listener.direct_tls)
+            )
 
     def _contexts(self, config: Config) -> dict[str, TLSContext]:
         """A TLS context for each domain. Raises StartError."""
@@ -207,61 +245,104 @@ class Server:
         except (OSError, ValueError) as error:
             raise StartError(f"the certificate of {domain.name} cannot be used: {error}") from error
 
-    def _trim(self) -> None:
-        if not self._stopping:
-            trim()
-            asyncio.get_running_loop().call_later(TRIM_EVERY_S, self._trim)
-
     def _rotate_tickets(self) -> None:
-        if not self._stopping and self.tickets is not None:
+        if self.tickets is not None:
             self.tickets.rotate()
-            asyncio.get_running_loop().call_later(self.config.tls.ticket_rotation_s, self._rotate_tickets)
 
-    async def reload(self) -> dict[str, list[str]]:
+    def _on_late(self, late_s: float, where: str) -> None:
+        self.health.report("loop-late", f"it was {late_s * 1000:.0f} ms late at {where}")
+
+    def _look_after_health(self) -> None:
+        store = self.store.health()
+        self.health.set("store-failing", not store.ok, store.problem or "")
+        self.health.set(
+            "log-dropping", self._writer.dropped > self._dropped, f"{self._writer.dropped} lines so far"
+        )
+        self._dropped = self._writer.dropped
+
+    def figures(self) -> dict[str, Any]:
+        """What `status` shows of the rooms below."""
+        store = self.store.stats()
+        return {
+            "profile": self.config.profile,
+            "uptime_s": round(asyncio.get_running_loop().time() - self._since_s, 1),
+            "listeners": [
+                {
+                    "kind": listener.kind,
+                    "host": opened.sock.getsockname()[0],
+                    "port": opened.sock.getsockname()[1],
+                    "direct_tls": listener.direct_tls,
+                }
+                for listener, opened in self.listeners
+            ],
+            "net": self.net.stats(),
+            "store": {
+                "queue": store.writer.depth,
+                "queue_most": store.queue_jobs,
+                "reader_queue": store.reader_depth,
+                "database_bytes": store.database_bytes,
+                "wal_bytes": store.wal_bytes,
+            },
+            "loop": {"stalls": self.watchdog.stalls, "worst_late_ms": round(self.watchdog.worst_s * 1000, 1)},
+            "log": {"dropped": self._writer.dropped, "repeats_left_out": self._writer.repeats_left_out},
+        }
+
+    async def reload(self) -> dict[str, Any]:
         """Read the configuration and the certificates again: all or nothing.
 
-        Returns what changed, by what it needs: "live", "new-streams" (both are in force), "restart" (is not).
-        Raises ConfigError, StartError; nothing has changed then.
+        Returns the changed keys by what they need: "live", "new-streams" (both are in force), "restart" (is
+        not). Raises ConfigError; nothing has changed then.
         """
         config = configuration.load(self.path)
-        if found := profile.findings(config):
-            raise configuration.ConfigError("; ".join(str(finding) for finding in found))
         changes = configuration.diff(self.config, config)
-        contexts = await asyncio.get_running_loop().run_in_executor(None, self._contexts, config)
+        self._supervisor.reloading()
+        try:
+            contexts = await asyncio.get_running_loop().run_in_executor(None, self._contexts, config)
+        except StartError as error:
+            raise configuration.ConfigError(str(error)) from error
+        finally:
+            self._supervisor.ready("serving")
+        by_need: dict[str, list[str]] = {"live": [], "new-streams": [], "restart": []}
+        for change in changes:
+            by_need[change.applies].append(change.key)
         self.c2s.contexts = contexts
         self.c2s.default_context = contexts[config.domains[0].name]
         self.c2s.policy = _policy(config)
         self.site.settings = _core_settings(config)
         self.site.table.iq_needs_presence = self.site.settings.iq_needs_presence
-        self.auth.settings = _auth_settings(config)
-        logs.configure_level(config.log)
+        logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
+        self.health.set("restart-needed", bool(by_need["restart"]), ", ".join(by_need["restart"]))
         self.config = config
-        log.info("reloaded", extra=fields(changes=len(changes)))
-        return changes
+        log.info(
+            "reloaded", extra=fields(**{need.replace("-", "_"): len(keys) for need, keys in by_need.items()})
+        )
+        return by_need
 
-    async def stop(self) -> None:
-        """Orderly: no new connections, system-shutdown to every stream, everything queued written."""
-        if self._stopping:
-            return
-        self._stopping = True
-        notify.notify("STOPPING=1")
-        log.info("stopping", extra=fields(sessions=len(self.c2s.sessions)))
-        for listener in self.listeners:
-            listener.close()
+    async def stopped(self) -> None:
+        """Wait until the server has stopped."""
+        await self._ended.wait()
+
+    def begin_stop(self) -> None:
+        """Start an orderly stop; `stopped` returns when it is done."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+
+    async def _stop(self) -> None:
+        """No new connections, system-shutdown to every stream, everything queued written."""
+        self._supervisor.stopping()
+        log.info("stopping", extra=fields(connections=len(self.c2s.sessions)))
+        for _, opened in self.listeners:
+            opened.close()
         await self.c2s.shut_down()
         await self.site.drain()
-        await self.admin.stop()
         self.watchdog.stop()
         self.wheel.stop()
         self.net.close()
         await self.auth.close()
         await self.store.close()
+        await self.admin.close()
         log.info("stopped")
-        self._stopped.set()
-
-    async def stopped(self) -> None:
-        """Wait until the server has stopped."""
-        await self._stopped.wait()
+        self._ended.set()
 
 
 def _routes() -> iq.Routes:
@@ -270,16 +351,26 @@ def _routes() -> iq.Routes:
 
 
 def _store_settings(config: Config) -> StoreSettings:
-    return StoreSettings(queue_jobs=config.store.queue, readers=config.store.readers)
+    store = config.store
+    return StoreSettings(
+        queue_jobs=store.queue_jobs,
+        batch_jobs=store.batch_jobs,
+        readers=store.readers,
+        reader_queue_jobs=store.reader_queue_jobs,
+        deadline_s=store.deadline_s,
+        busy_timeout_s=store.busy_timeout_s,
+        close_timeout_s=store.close_timeout_s,
+    )
 
 
 def _auth_settings(config: Config) -> LocalAuthSettings:
     sasl = config.sasl
     return LocalAuthSettings(
-        scram_iterations=sasl.scram_iterations,
-        plain_workers=sasl.plain_workers,
+        iterations=sasl.scram_iterations,
+        plain_threads=sasl.plain_threads,
         plain_queue=sasl.plain_queue,
         plain_per_address=sasl.plain_per_address,
+        plain_timeout_s=sasl.plain_timeout_s,
     )
 
 
@@ -309,7 +400,9 @@ def _policy(config: Config) -> Policy:
         stream=C2SSettings(
             mechanisms=config.sasl.mechanisms,
             retries=config.sasl.retries,
-            sasl_required=config.sasl.advertise_required,
+            sasl_required=config.sasl.required,
+            bind_retries=stream.bind_retries,
+            session=stream.session,
         ),
         hosts={domain.name: HostFacts() for domain in config.domains},
         times=Times(
@@ -331,9 +424,9 @@ def _policy(config: Config) -> Policy:
     )
 
 
-async def _run(path: Path, config: Config) -> int:
+async def _run(path: Path, config: Config, writer: logs.LogWriter) -> int:
     loop = asyncio.get_running_loop()
-    server = Server(path, config)
+    server = Server(path, config, writer)
     try:
         await server.start()
     except StartError as error:
@@ -341,40 +434,41 @@ async def _run(path: Path, config: Config) -> int:
         return 1
 
     def on_stop() -> None:
-        loop.create_task(server.stop())
+        server.begin_stop()
 
     def on_reload() -> None:
-        loop.create_task(_reload(server))
+        reloading.add(task := loop.create_task(_reload(server)))
+        task.add_done_callback(reloading.discard)
 
+    reloading: set[asyncio.Task[None]] = set()
     for number, action in ((signal.SIGTERM, on_stop), (signal.SIGINT, on_stop), (signal.SIGHUP, on_reload)):
         loop.add_signal_handler(number, action)
-    # what is alive now lives as long as the process: the collector need not look at it again (hotpath: trap 16)
+    # what is alive now lives as long as the process: the collector need not look at it again
     gc.collect()
     gc.freeze()
-    notify.notify("READY=1")
-    log.info("ready", extra=fields(pid=os.getpid(), domains=",".join(sorted(server.site.hosts))))
     await server.stopped()
     return 0
 
 
 async def _reload(server: Server) -> None:
-    notify.notify("RELOADING=1")
     try:
         await server.reload()
-    except (configuration.ConfigError, StartError) as error:
+    except configuration.ConfigError as error:
         log.error("not reloaded", extra=fields(reason=str(error)))
-    notify.notify("READY=1")
 
 
 def serve(path: Path) -> int:
-    """Run the server of this configuration file in the foreground until it is told to stop; the exit status."""
+    """Run the server of this configuration file in the foreground until it is told to stop; the exit status.
+
+    Raises ConfigError if the file cannot be used.
+    """
     config = configuration.load(path)
     limit_arenas()
     gc.set_threshold(20_000, 20, 50)
-    with logs.configured(config.log):
-        for listener in config.listeners:
-            if listener.kind == "s2s":
-                log.warning("servers are not served yet", extra=fields(address=str(listener.address)))
-        return uvloop.run(_run(path, config))
-
-
+    writer = logs.start(
+        config.log.level, config.log.format, queue_lines=config.log.queue, repeat_s=config.log.repeat_s
+    )
+    try:
+        return uvloop.run(_run(path, config, writer))
+    finally:
+        writer.close()

@@ -196,9 +196,7 @@ class Session(Deadline):
         policy = service.policy
         self.service = service
         self.address = address
-        self.stream: C2SStream = C2SStream(
-            policy.stream, policy.hosts, direct_tls=conn.listener.direct_tls
-        )
+        self.stream: C2SStream = C2SStream(policy.stream, policy.hosts, direct_tls=conn.listener.direct_tls)
         self.wire = Wire(
             conn,
             StreamReader(limits=policy.preauth_limits),

@@ -139,7 +139,7 @@ class AdminSocket:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101
+        assert task is not None
         self._serving.add(task)
         try:
             if (refusal := self._refusal(writer)) is not None:

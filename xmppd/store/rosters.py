@@ -13,6 +13,7 @@ from xmppd.store.errors import NoSuchAccount, RosterFull
 from xmppd.store.readers import Readers
 from xmppd.store.writer import Writer
 
+
 class Roster(msgspec.Struct, frozen=True):
     """A roster at one version. The version names what clients see: equal versions mean equal rosters."""
 
