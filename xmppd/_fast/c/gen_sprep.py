@@ -138,7 +138,7 @@ def _pair_table() -> str:
 
 
 def _ascii_tables() -> str:
-    """One byte for each byte of an address: what it becomes in the part, 0 where the fast path does not know it."""
+    """For each byte of a part: what it becomes, 0 where the fast path does not know it."""
     chars = [chr(code) for code in range(0x80)]
     controls = stringprep.in_table_c21
     local = [0 if c in NODE_PROHIBITED or controls(c) else ord(_fold(c)) for c in chars]
