@@ -10,8 +10,10 @@ cdef class JID:
     cdef JID _bare              # made when first asked for; None in a bare JID
     cdef short local_len        # bytes; 0 = no localpart
     cdef short domain_len       # bytes; never 0
-    cdef bint unassigned        # holds code points that Unicode 3.2 does not know: good for a query, not for a stored name
+    cdef unsigned char unassigned        # holds code points that Unicode 3.2 does not know: good for a query, not for a stored name
 
+
+cdef JID jid_bare(JID jid)      # without the resourcepart; itself if it has none; the same object each time
 
 # p[n]: UTF-8, XML references resolved. Both raise JIDError.
 cdef JID jid_from_utf8(const unsigned char* p, Py_ssize_t n)        # the stored-string rule of RFC 3454 7: no unassigned code points
