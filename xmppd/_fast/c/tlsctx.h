@@ -10,7 +10,7 @@
 /* Session ticket keys: the current one encrypts, the one before it still decrypts. Shared by contexts, in memory only. */
 typedef struct tls_tickets tls_tickets;
 
-tls_tickets *tls_tickets_new(void);
+tls_tickets *tls_tickets_new(OSSL_LIB_CTX *);
 tls_tickets *tls_tickets_up(tls_tickets *);
 void tls_tickets_free(tls_tickets *);
 int tls_tickets_rotate(tls_tickets *); /* 0, or -1: no random bytes */
