@@ -62,8 +62,6 @@ cdef extern from "xmlscan.h" nogil:
         uint32_t tag_end
         uint32_t inner_end
         uint32_t outer_used
-        uint32_t uri
-        uint16_t uri_len
         uint16_t nsid
         uint16_t name
         uint16_t name_len
@@ -98,6 +96,7 @@ cdef extern from "xmlscan.h" nogil:
         uint8_t error
 
     void xs_init(xs_conn *c, const xs_limits *limits, uint16_t content_nsid)
+    void xs_init_open(xs_conn *c, const xs_limits *limits, uint16_t content_nsid)
     void xs_restart(xs_conn *c)
     int xs_next(xs_conn *c, xs_work *work, uint8_t *buf, uint32_t n, uint32_t *used)
     int xs_partial(const xs_conn *c)

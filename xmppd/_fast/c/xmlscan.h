@@ -95,11 +95,11 @@ typedef struct {
 
 typedef struct {
     uint32_t start, inner, inner_end, end; /* the element and its content */
-    uint32_t uri;                          /* of an unknown namespace; in the header if `outer` */
+    uint32_t uri;                          /* of an unknown namespace; an offset in the header if `outer` */
     uint16_t uri_len;
     uint16_t nsid;                         /* 0: unknown or none */
     uint16_t name, name_len;               /* local name, from `start` */
-    uint8_t outer;
+    uint8_t outer;                         /* 1 + index of the header's binding, 0: declared inside */
 } xs_child;
 
 /* One first-level element (or the stream header). Offsets count from its '<'. */
@@ -108,8 +108,6 @@ typedef struct {
     uint32_t tag_end;              /* behind the start tag's '>' */
     uint32_t inner_end;            /* before the end tag; = tag_end when self-closed */
     uint32_t outer_used;           /* bit i: binding i of the header is used inside */
-    uint32_t uri;
-    uint16_t uri_len;
     uint16_t nsid;
     uint16_t name, name_len;       /* local name; the qualified one starts at 1 */
     uint16_t flags;
@@ -160,6 +158,9 @@ typedef struct {
 } xs_conn;
 
 void xs_init(xs_conn *c, const xs_limits *limits, uint16_t content_nsid);
+
+/* The same for elements without a stream around them: the content namespace is the default namespace. */
+void xs_init_open(xs_conn *c, const xs_limits *limits, uint16_t content_nsid);
 
 /* A new stream on the same connection; bytes not used yet stay presented. */
 void xs_restart(xs_conn *c);
