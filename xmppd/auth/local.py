@@ -233,9 +233,9 @@ class LocalAuth:
             return hmac.digest(self._secret, what.encode() + b"\0" + name, "sha512")
 
         size = hashlib.new(HASHES[hash_name]).digest_size
-        # one count or the other as often as among the real accounts: a count that is no longer configured would
-        # tell a real name. Rendezvous hashing, so that a name keeps its count when the shares change a little;
-        # without the hash, for real accounts have the same count for both
+        # one count or the other as often as among the real accounts: a count that is no longer configured
+        # would tell a real name. Rendezvous hashing, so that a name keeps its count when the shares change a
+        # little; without the hash, for real accounts have the same count for both
         in_use = self._iterations.get(hash_name) or {self._settings.iterations: 1}
         return ScramKeys(
             hash_name,
