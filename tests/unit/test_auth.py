@@ -28,7 +28,7 @@ from xmppd.store import Account, AccountExists, NoSuchAccount, Store, StoreError
 
 ADDRESS = "192.0.2.1"
 DOMAIN = "example.org"
-FAST = LocalAuthSettings(iterations=4096)
+FAST = LocalAuthSettings(scram_iterations=4096)
 
 
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -186,6 +186,10 @@ async def test_a_new_password_counts_at_once(tmp_path: Path) -> None:
             await auth.set_password("juliet", DOMAIN, "")
         assert await auth.verify("juliet", DOMAIN, "new", ADDRESS) == "ok"
 
+        auth.settings = LocalAuthSettings(scram_iterations=5000)
+        await auth.set_password("juliet", DOMAIN, "newer")
+        assert (await auth.look_up("juliet", DOMAIN, "SCRAM-SHA-256")).iterations == 5000
+
 
 @in_loop
 async def test_keys_for_every_mechanism(tmp_path: Path) -> None:
@@ -223,12 +227,12 @@ async def test_a_name_that_does_not_exist_looks_like_one_that_does(tmp_path: Pat
 
 @in_loop
 async def test_iteration_counts_do_not_tell_who_exists(tmp_path: Path) -> None:
-    async with Opened(tmp_path, LocalAuthSettings(iterations=4096)) as auth:
+    async with Opened(tmp_path, LocalAuthSettings(scram_iterations=4096)) as auth:
         for i in range(3):
             await auth.create_account(f"old{i}", DOMAIN, "pencil")
-    async with Opened(tmp_path, LocalAuthSettings(iterations=5000)) as auth:
+    async with Opened(tmp_path, LocalAuthSettings(scram_iterations=5000)) as auth:
         await auth.create_account("new", DOMAIN, "pencil")
-    async with Opened(tmp_path, LocalAuthSettings(iterations=6000)) as auth:
+    async with Opened(tmp_path, LocalAuthSettings(scram_iterations=6000)) as auth:
         counts: Counter[int] = Counter()
         for i in range(400):
             found = {(await auth.look_up(f"user{i}", DOMAIN, f"SCRAM-{h}")).iterations for h in HASHES}

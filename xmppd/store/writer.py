@@ -136,7 +136,7 @@ class Writer:
 
     def _overdue(self) -> None:
         """Fail what has waited too long; set the timer for the next in the queue."""
-        assert self._loop is not None  # noqa: S101 (the loop armed this timer)
+        assert self._loop is not None  # it armed this timer
         now = self._loop.time()
         while self._waiting:
             due, future = self._waiting[0]
@@ -212,7 +212,7 @@ class Writer:
     def _answer(self, outcomes: list[Outcome]) -> None:
         self._jobs += len(outcomes)
         self._failed += sum(error is not None for _, _, error in outcomes)
-        assert self._loop is not None  # noqa: S101 (there is a job, so a loop has submitted it)
+        assert self._loop is not None  # it submitted these jobs
         try:
             self._loop.call_soon_threadsafe(self._deliver, outcomes)
         except RuntimeError:  # the loop is closed: nobody waits any more
