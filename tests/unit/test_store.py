@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import os
 import random
@@ -12,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -267,6 +269,20 @@ def test_two_processes_never_share_a_directory(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert holder(tmp_path) is None
     asyncio.run(Store.open(tmp_path).close())
+
+
+def test_who_only_asks_does_not_keep_others_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = os.open(tmp_path / "lock", os.O_RDONLY | os.O_CREAT)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
+    asyncio.run(Store.open(tmp_path).close())
+    os.close(asking)
+
+
+def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
+    with pytest.raises(StoreError, match=r"is too old: 3\.38\.0 is needed"):
+        Store.open(tmp_path)
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:

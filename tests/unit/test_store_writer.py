@@ -262,6 +262,7 @@ async def test_a_full_queue_refuses_and_counts(path: Path) -> None:
         with pytest.raises(StoreFull, match="3 writes are waiting"):
             writer.submit(INSERT, (9, "x"))
         assert writer.stats().depth == 4
+        assert 0 < writer.stats().oldest_s < 10
     assert counters["store_queue_full"] == before + 1
     await asyncio.gather(*jobs)
     await writer.submit(INSERT, (10, "x"))
@@ -277,7 +278,10 @@ async def test_no_answer_by_the_deadline(path: Path) -> None:
         for job in (begun, waiting):
             with pytest.raises(StoreTimeout, match=r"0\.05 s"):
                 await job
+        assert writer.fault is not None  # a disk that hangs is a fault too
+        assert writer.stats().oldest_s == 0  # nobody waits any more
     await writer.submit(INSERT, (2, "x"))  # the deadline counts for each job anew
+    assert writer.fault is None
     assert rows(path) == [(2, "x")]  # what had not begun is not done any more
     await writer.close()
 
