@@ -46,7 +46,7 @@ ITERATIONS_AGE_S: Final = 300.0  # how old our picture of the iteration counts i
 class LocalAuthSettings:
     """Each is a key of the table `[sasl]`."""
 
-    iterations: int = DEFAULT_ITERATIONS  # of new passwords
+    scram_iterations: int = DEFAULT_ITERATIONS  # of new passwords
     plain_threads: int = 2  # threads that check PLAIN passwords and make keys
     # beyond each of these the verdict is "deferred"
     plain_queue: int = 1_000  # passwords that wait for a thread
@@ -83,15 +83,16 @@ class ImportReport:
 class LocalAuth:
     """Log-ins and passwords of local accounts. Names and domains are normalized by the caller.
 
+    `settings` may be replaced while it works; the threads and their queue stay as they were made.
     `close` ends the threads; the store stays open.
     """
 
     def __init__(self, store: Store, settings: LocalAuthSettings | None = None) -> None:
         """Reads the secret of the data directory, or makes it. Raises StoreError."""
         self._store = store
-        self._settings = settings or LocalAuthSettings()
+        self.settings = settings or LocalAuthSettings()
         self._secret = load_secret(store.directory)
-        self._threads = PasswordThreads(self._settings.plain_threads, self._settings.plain_queue)
+        self._threads = PasswordThreads(self.settings.plain_threads, self.settings.plain_queue)
         self._checking: Counter[str] = Counter()
         self._iterations: dict[str, dict[int, int]] = {}
         self._iterations_due_s = -math.inf
@@ -116,11 +117,11 @@ class LocalAuth:
     async def verify(self, username: str, domain: str, password: str, address: str) -> Verdict:
         """Check a PLAIN password of a client at `address`; one PBKDF2, whether the account exists or not."""
         source = _source(address)
-        if self._checking[source] >= self._settings.plain_per_address:
+        if self._checking[source] >= self.settings.plain_per_address:
             return self._deferred(address, "too many passwords of this address are being checked")
         self._checking[source] += 1
         try:
-            async with asyncio.timeout(self._settings.plain_timeout_s):
+            async with asyncio.timeout(self.settings.plain_timeout_s):
                 account = await self._store.accounts.get(username, domain)
                 await self._learn_iterations()
                 keys, enabled = self._keys(account, username, domain, STRONGEST_HASH)
@@ -209,7 +210,7 @@ class LocalAuth:
         return why
 
     async def _derive(self, password: str) -> tuple[ScramKeys, ...]:
-        return await self._threads.run(partial(derive, password, iterations=self._settings.iterations))
+        return await self._threads.run(partial(derive, password, iterations=self.settings.scram_iterations))
 
     async def close(self) -> None:
         """End the threads."""
@@ -233,10 +234,10 @@ class LocalAuth:
             return hmac.digest(self._secret, what.encode() + b"\0" + name, "sha512")
 
         size = hashlib.new(HASHES[hash_name]).digest_size
-        # one count or the other as often as among the real accounts: a count that is no longer configured would
-        # tell a real name. Rendezvous hashing, so that a name keeps its count when the shares change a little;
-        # without the hash, for real accounts have the same count for both
-        in_use = self._iterations.get(hash_name) or {self._settings.iterations: 1}
+        # one count or the other as often as among the real accounts: a count that is no longer configured
+        # would tell a real name. Rendezvous hashing, so that a name keeps its count when the shares change a
+        # little; without the hash, for real accounts have the same count for both
+        in_use = self._iterations.get(hash_name) or {self.settings.scram_iterations: 1}
         return ScramKeys(
             hash_name,
             salt=noise(f"salt {hash_name}")[:SALT_BYTES],

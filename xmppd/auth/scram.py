@@ -37,7 +37,7 @@ def derive(password: str, *, iterations: int = DEFAULT_ITERATIONS) -> tuple[Scra
         raise ValueError(f"the password cannot be used: {error}") from None
     if not prepared:
         raise ValueError("the password is empty")
-    return tuple(_keys(name, prepared, secrets.token_bytes(SALT_BYTES), iterations) for name in HASHES)
+    return tuple(keys_from(name, prepared, secrets.token_bytes(SALT_BYTES), iterations) for name in HASHES)
 
 
 def matches(password: str, keys: ScramKeys) -> bool:
@@ -47,11 +47,12 @@ def matches(password: str, keys: ScramKeys) -> bool:
         prepared, usable = saslprep(password, allow_unassigned=True).encode(), True
     except ValueError:
         prepared, usable = b"", False
-    made = _keys(keys.hash, prepared, keys.salt, keys.iterations)
+    made = keys_from(keys.hash, prepared, keys.salt, keys.iterations)
     return hmac.compare_digest(made.stored_key, keys.stored_key) and usable
 
 
-def _keys(name: str, prepared: bytes, salt: bytes, iterations: int) -> ScramKeys:
+def keys_from(name: str, prepared: bytes, salt: bytes, iterations: int) -> ScramKeys:
+    """The keys for a password that is prepared and in UTF-8; one PBKDF2."""
     algorithm = HASHES[name]
     salted = hashlib.pbkdf2_hmac(algorithm, prepared, salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", algorithm)

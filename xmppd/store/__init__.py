@@ -3,6 +3,7 @@
 SQL lives only in this room.
 """
 
+from xmppd.records import RosterItem, Subscription
 from xmppd.store.accounts import Account, Accounts, Deleted, NewAccount, ScramKeys
 from xmppd.store.errors import (
     AccountExists,
@@ -16,7 +17,7 @@ from xmppd.store.errors import (
     StoreTimeout,
 )
 from xmppd.store.lock import holder
-from xmppd.store.rosters import Holder, Roster, RosterItem, Rosters, Subscription
+from xmppd.store.rosters import Holder, Roster, Rosters
 from xmppd.store.store import Store, StoreHealth, StoreSettings, StoreStats
 
 __all__ = [

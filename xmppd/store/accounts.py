@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from xmppd import clock
+from xmppd.records import RosterItem
 from xmppd.store.errors import AccountExists, NoSuchAccount
 from xmppd.store.readers import Readers
-from xmppd.store.rosters import Holder, RosterItem, forget, holders, items_of, start_roster
+from xmppd.store.rosters import Holder, forget, holders, items_of, start_roster
 from xmppd.store.writer import Writer
 
 

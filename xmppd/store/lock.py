@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -24,19 +25,17 @@ class DirectoryLock:
 
     @classmethod
     def acquire(cls, directory: Path) -> Self:
-        """Take the lock at once or not at all.
+        """Take the lock now or not at all (within a tenth of a second).
 
         Raises StoreInUse (with the holder's process id where known), OSError if the file cannot be made.
         """
         path = directory / LOCK_NAME
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(fd):
             pid = _read_pid(fd)
             os.close(fd)
             who = f"process {pid}" if pid else "another process"
-            raise StoreInUse(f"the data directory {directory} is in use by {who}") from None
+            raise StoreInUse(f"the data directory {directory} is in use by {who}")
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         return cls(path, fd)
@@ -62,6 +61,17 @@ def holder(directory: Path) -> int | None:
     finally:
         os.close(fd)
     return None
+
+
+def _lock(fd: int) -> bool:
+    for _ in range(5):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)  # it may be `holder` of another process, which lets go at once
+        else:
+            return True
+    return False
 
 
 def _read_pid(fd: int) -> int | None:

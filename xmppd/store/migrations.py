@@ -53,6 +53,7 @@ def _rosters(db: Database) -> None:
             version INTEGER NOT NULL
         ) STRICT"""
     )
+    db.execute("INSERT INTO roster SELECT id, created_at * 1000000 FROM account")
     db.execute(
         """CREATE TABLE roster_item (
             account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,

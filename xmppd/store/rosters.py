@@ -45,6 +45,20 @@ class Rosters:
 
         return await self._readers.read(work)
 
+    async def find(self, local: str, domain: str) -> tuple[int, Roster] | None:
+        """Account id and roster by name, in one step for a log-in; None if there is no such account.
+
+        Raises StoreError.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[int, Roster] | None:
+            sql = """SELECT id, version FROM account JOIN roster ON account_id = id
+                WHERE domain = ? AND local = ?"""
+            row = connection.execute(sql, (domain, local)).fetchone()
+            return None if row is None else (row[0], Roster(row[1], items_of(connection, row[0])))
+
+        return await self._readers.read(work)
+
     async def put(self, account_id: int, item: RosterItem, *, max_items: int | None = None) -> int:
         """Store the item in the place of what was known of that contact; the roster's version after it.
 
@@ -67,19 +81,17 @@ class Rosters:
 
         return await self._writer.transact(work)
 
-    async def remove(self, account_id: int, contact: str) -> int | None:
-        """Forget all that is known of the contact; the version after it, None if nothing was known.
+    async def remove(self, account_id: int, contact: str) -> int:
+        """Forget what is known of the contact, if anything is; the roster's version after it, as in `put`.
 
         Raises NoSuchAccount, StoreError.
         """
 
-        def work(connection: sqlite3.Connection) -> int | None:
+        def work(connection: sqlite3.Connection) -> int:
             version = _version(connection, account_id)
             old = _item(connection, account_id, contact)
-            if old is None:
-                return None
             _delete(connection, account_id, contact)
-            return _next_version(connection, account_id) if old.listed else version
+            return _next_version(connection, account_id) if old is not None and old.listed else version
 
         return await self._writer.transact(work)
 

@@ -25,6 +25,7 @@ log = logging.getLogger("xmppd.store")
 
 T = TypeVar("T")
 DATABASE_NAME: Final = "xmppd.sqlite"
+MINIMUM_SQLITE: Final = (3, 38, 0)  # STRICT tables, RETURNING, JSON functions
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ class Store:
         that does not matter.
         Raises StoreInUse, SchemaTooNew, StoreError.
         """
+        if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
+            needed = ".".join(map(str, MINIMUM_SQLITE))
+            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {needed} is needed")
         directory = Path(directory).absolute()
         settings = settings or StoreSettings()
         try:

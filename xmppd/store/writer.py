@@ -44,6 +44,7 @@ class WriterStats:
     """What the writer has done and has before it."""
 
     depth: int  # jobs waiting or being done
+    oldest_s: float  # how long the oldest of them has waited; the deadline at most
     jobs: int  # jobs done, failed ones included
     failed: int
     batches: int  # transactions
@@ -136,7 +137,7 @@ class Writer:
 
     def _overdue(self) -> None:
         """Fail what has waited too long; set the timer for the next in the queue."""
-        assert self._loop is not None
+        assert self._loop is not None  # it armed this timer
         now = self._loop.time()
         while self._waiting:
             due, future = self._waiting[0]
@@ -144,8 +145,8 @@ class Writer:
                 if due > now:
                     self._timer = self._loop.call_at(due, self._overdue)
                     return
-                text = f"no answer from the disk within {self._deadline_s:g} s"
-                future.set_exception(StoreTimeout(text))
+                late = StoreTimeout(f"no answer from the disk within {self._deadline_s:g} s")
+                future.set_exception(self._failed_by(late))
             self._waiting.popleft()
         self._timer = None
 
@@ -179,7 +180,12 @@ class Writer:
 
     def stats(self) -> WriterStats:
         """Figures for status and metrics."""
-        return WriterStats(self._depth(), self._jobs, self._failed, self._batches, self._largest_batch)
+        oldest_s = 0.0
+        if self._waiting and self._loop is not None:
+            oldest_s = self._loop.time() - (self._waiting[0][0] - self._deadline_s)
+        return WriterStats(
+            self._depth(), oldest_s, self._jobs, self._failed, self._batches, self._largest_batch
+        )
 
     # ---- the thread's side
 
@@ -212,7 +218,7 @@ class Writer:
     def _answer(self, outcomes: list[Outcome]) -> None:
         self._jobs += len(outcomes)
         self._failed += sum(error is not None for _, _, error in outcomes)
-        assert self._loop is not None
+        assert self._loop is not None  # it submitted these jobs
         try:
             self._loop.call_soon_threadsafe(self._deliver, outcomes)
         except RuntimeError:  # the loop is closed: nobody waits any more
