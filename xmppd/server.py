@@ -14,10 +14,19 @@ from typing import Any
 import uvloop
 
 from xmppd import config as configuration
-from xmppd._fast.conn import Listener, NetLoop, limit_arenas, trim
+from xmppd._fast.conn import Listener, NetLoop
 from xmppd._fast.reader import Limits
 from xmppd._fast.route import Resource, RouteTable
-from xmppd._fast.tls import LibCtx, TicketKeys, TLSContext
+from xmppd._fast.tls import (
+    VERIFY_NONE,
+    VERIFY_REQUEST,
+    LibCtx,
+    TicketKeys,
+    TLSContext,
+    TLSError,
+    limit_arenas,
+    trim,
+)
 from xmppd._fast.wire import Allowance, tick
 from xmppd.auth import LocalAuth, LocalAuthSettings
 from xmppd.config import Config, Domain
@@ -238,11 +247,11 @@ class Server:
                 ciphers=":".join(tls.ciphers),
                 suites=":".join(tls.suites),
                 groups=":".join(tls.groups),
-                verify="request" if tls.client_certificates == "request" else "none",
+                verify=VERIFY_REQUEST if tls.client_certificates == "request" else VERIFY_NONE,
                 alpn=ALPN,
                 tickets=self.tickets,
             )
-        except (OSError, ValueError) as error:
+        except (TLSError, OSError, ValueError) as error:
             raise StartError(f"the certificate of {domain.name} cannot be used: {error}") from error
 
     def _rotate_tickets(self) -> None:

@@ -10,10 +10,9 @@ cdef class Resource:
     cdef readonly bytes lang
     cdef public object session
     cdef public object directed
-    cdef public bytes presence_head
-    cdef public bytes presence_tail
-    cdef public int priority
-    cdef public bint available
+    cdef readonly tuple presence
+    cdef readonly int priority
+    cdef readonly bint available
     cdef public bint interested
 
     cdef int deliver(self, Stanza stanza, Resource sender) except -1

@@ -30,8 +30,8 @@ from libc.string cimport memcpy
 cdef class Resource:
     """A connected resource: one bound stream of an account (RFC 6120 7).
 
-    `available` and `priority` are those of its last broadcast presence, kept in rendered form in
-    `presence_head` and `presence_tail` (RFC 6121 4); `interested` says that it asked for the roster (2.2).
+    `available` and `priority` are those of its last broadcast presence (RFC 6121 4), `presence` is its (head, tail)
+    as made by `Stanza.split`, None while it is not available; `interested` says that it asked for the roster (2.2).
     """
 
     def __cinit__(self, JID jid not None, ConnectedAccount account not None, Conn conn, bytes lang, session):
@@ -69,6 +69,18 @@ cdef class Resource:
             return False
         self.conn.cwrite(<const unsigned char*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return True
+
+    def show(self, bytes head not None, bytes tail not None, int priority):
+        """The resource is available with this presence."""
+        self.presence = (head, tail)
+        self.priority = priority
+        self.available = True
+
+    def hide(self):
+        """The resource is not available any more."""
+        self.presence = None
+        self.priority = 0
+        self.available = False
 
     def gone(self):
         """The stream has ended: nothing is sent to it any more."""

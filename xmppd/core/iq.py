@@ -44,7 +44,7 @@ class Request:
     @property
     def payload(self) -> Element:
         """The one child of the IQ, as a tree."""
-        return self.stanza.element().elements()[0]
+        return next(iter(self.stanza.element()))
 
 
 Answer = bytes | Awaitable[bytes]

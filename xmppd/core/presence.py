@@ -43,10 +43,9 @@ def announce(site: Site, sender: Resource, stanza: Stanza) -> None:
         bounce(sender, stanza, StanzaError("bad-request", "priority is a number from -128 to 127"))
         return
     initial = not sender.available
-    sender.presence_head, sender.presence_tail = stanza.split(from_=sender.jid.wire, lang=sender.lang)
-    sender.available = True
-    sender.priority = priority
-    _broadcast(site, sender, sender.presence_head, sender.presence_tail)
+    head, tail = stanza.split(from_=sender.jid.wire, lang=sender.lang)
+    sender.show(head, tail, priority)
+    _broadcast(site, sender, head, tail)
     if initial:
         _greet(site, sender)
 
@@ -63,9 +62,7 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
         _to_local(site, to, head, tail)
     if not sender.available:
         return
-    sender.available = False
-    sender.priority = 0
-    sender.presence_head = sender.presence_tail = None
+    sender.hide()
     _broadcast(site, sender, head, tail)
     fan_out([sender], head, tail, sender.account.wire)
 
@@ -99,8 +96,8 @@ def _greet(site: Site, newcomer: Resource) -> None:
         if item.pending_in is not None:
             newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
     for resource in newcomer.account.resources:
-        if resource is not newcomer and resource.available:
-            fan_out([newcomer], resource.presence_head, resource.presence_tail, newcomer.account.wire)
+        if resource is not newcomer and resource.presence is not None:
+            fan_out([newcomer], *resource.presence, newcomer.account.wire)
 
 
 def answer_probe(site: Site, prober: JID, contact: JID, to: list[Resource]) -> None:
@@ -112,8 +109,8 @@ def answer_probe(site: Site, prober: JID, contact: JID, to: list[Resource]) -> N
     if account is None or not (account.roster.shows_to(prober) or prober == contact):
         return
     for resource in connected.resources:
-        if resource.available:
-            fan_out(to, resource.presence_head, resource.presence_tail)
+        if resource.presence is not None:
+            fan_out(to, *resource.presence)
 
 
 # directed presence
@@ -171,10 +168,9 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
             after = _with_approval(after, approved=True)
         elif type_ == "unsubscribed" and item.approved:
             after = _with_approval(after, approved=False)
-        if before is None and type_ == "subscribe":
-            if len(account.roster) >= site.settings.roster_items:
-                bounce(sender, stanza, StanzaError("resource-constraint", app="roster_items"))
-                return
+        if before is None and type_ == "subscribe" and len(account.roster) >= site.settings.roster_items:
+            bounce(sender, stanza, StanzaError("resource-constraint", app="roster_items"))
+            return
         if after != before and not (before is None and after == item):
             try:
                 await account.put(after)
@@ -285,8 +281,8 @@ def tell(resources: list[Resource], stanza: bytes) -> None:
 def _show_presence(site: Site, user: JID, contact: JID) -> None:
     """3.1.6: the contact, newly subscribed, gets the presence of each available resource of the user."""
     for resource in _resources(site, user):
-        if resource.available:
-            site.table.broadcast([contact.norm], resource.presence_head, resource.presence_tail)
+        if resource.presence is not None:
+            site.table.broadcast([contact.norm], *resource.presence)
 
 
 def _hide_presence(site: Site, user: JID, contact: JID) -> None:

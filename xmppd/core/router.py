@@ -51,11 +51,11 @@ class Router:
         match = self.site.table.full(to.norm)
         account = self.site.table.bare(to.bare.norm)
         fate = MESSAGES[self._reach(match, account), type_]
-        if fate is Fate.DELIVER:
+        if fate is Fate.DELIVER and match is not None:
             match.relay(stanza, sender)
-        elif fate is Fate.DELIVER_AVAILABLE:
+        elif fate is Fate.DELIVER_AVAILABLE and account is not None:
             self.site.table.deliver_to_bare(stanza, sender, account)
-        elif fate is Fate.DELIVER_CONNECTED:
+        elif fate is Fate.DELIVER_CONNECTED and account is not None:
             for resource in list(account.resources):
                 if not resource.available:
                     resource.relay(stanza, sender)

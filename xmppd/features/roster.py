@@ -55,7 +55,7 @@ async def set_(request: Request) -> bytes:
 def _read(request: Request) -> tuple[JID, RosterItem | None]:
     """The contact of a roster set and how its item should be, None for removed; StanzaError as RFC 6121 2.3.3 says."""
     limits = request.site.settings
-    items = request.payload.elements()
+    items = list(request.payload)
     if len(items) != 1 or items[0].name != "item" or items[0].ns != ns.ROSTER:
         raise StanzaError("bad-request", "a roster set has exactly one item")
     element: Element = items[0]
@@ -72,7 +72,7 @@ def _read(request: Request) -> tuple[JID, RosterItem | None]:
     if element.get("subscription") == "remove":
         return contact, None
     name = element.get("name") or ""
-    groups = [child.text() for child in element.elements() if child.name == "group" and child.ns == ns.ROSTER]
+    groups = [child.text() for child in element if child.name == "group" and child.ns == ns.ROSTER]
     if len(set(groups)) != len(groups):
         raise StanzaError("bad-request", "a group is named twice")
     if any(not group for group in groups):

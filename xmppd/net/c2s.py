@@ -237,11 +237,11 @@ class Session(Deadline):
     def tls_open(self) -> None:
         """The TLS handshake is done."""
         conn = self.wire.conn
-        self._run(
-            self.stream.tls_open(
-                act.TLSFacts(conn.info().version, conn.channel_bindings(), tuple(conn.peer_chain()))
-            )
+        info = conn.info()
+        facts = act.TLSFacts(
+            info.version if info is not None else "", conn.channel_bindings(), tuple(conn.peer_chain())
         )
+        self._run(self.stream.tls_open(facts))
 
     def closed(self, reason: str) -> None:
         """The connection is gone, for whatever reason."""

@@ -39,7 +39,7 @@ class CommandError(Exception):
     """A command cannot be done; the text is one sentence for the person who asked."""
 
 
-class NoServer(Exception):  # noqa: N818 (a fact, not a fault)
+class NoServer(Exception):
     """No server answers on the socket; the text says what to do."""
 
 

@@ -13,35 +13,35 @@ class StoreError(Exception):
     """The store could not do it: `str(error)` is one clear sentence for the log and the administrator."""
 
 
-class StoreFull(StoreError):  # noqa: N818
+class StoreFull(StoreError):
     """The queue of the writer (or of the readers) is full; for a client this is `resource-constraint`."""
 
 
-class StoreTimeout(StoreError):  # noqa: N818
+class StoreTimeout(StoreError):
     """No answer within the deadline. A change that had already begun may still be made."""
 
 
-class StoreClosed(StoreError):  # noqa: N818
+class StoreClosed(StoreError):
     """The store is closed or closing."""
 
 
-class StoreInUse(StoreError):  # noqa: N818
+class StoreInUse(StoreError):
     """Another process holds the lock of the data directory."""
 
 
-class SchemaTooNew(StoreError):  # noqa: N818
+class SchemaTooNew(StoreError):
     """The file was written by a newer version of the program."""
 
 
-class AccountExists(Exception):  # noqa: N818 (a fact about the data, not a fault of the store)
+class AccountExists(Exception):
     """There is an account of that name already."""
 
 
-class NoSuchAccount(Exception):  # noqa: N818
+class NoSuchAccount(Exception):
     """There is no account of that name or id."""
 
 
-class RosterFull(Exception):  # noqa: N818
+class RosterFull(Exception):
     """The roster holds as many items as the limit allows."""
 
 

@@ -319,7 +319,7 @@ class Writer:
             self.fault = None
 
 
-class _Lasting(Exception):  # noqa: N818 (never leaves this module)
+class _Lasting(Exception):
     """A fault of the store itself: the next job would meet it too."""
 
     def __init__(self, error: BaseException) -> None:

@@ -13,121 +13,121 @@ MASK = (1 << 64) - 1
 SLOT_BITS = 9
 
 # A first-level element may be of these; the stream machine decides when, and which names.
-FIRST_LEVEL = """
-jabber:client
-jabber:server
-http://etherx.jabber.org/streams
-urn:ietf:params:xml:ns:xmpp-tls
-urn:ietf:params:xml:ns:xmpp-sasl
-urn:xmpp:sasl:2
-urn:xmpp:sm:3
-urn:xmpp:sm:2
-urn:xmpp:csi:0
-http://jabber.org/protocol/compress
-jabber:server:dialback
-jabber:component:accept
-""".split()
+FIRST_LEVEL = [
+    "jabber:client",
+    "jabber:server",
+    "http://etherx.jabber.org/streams",
+    "urn:ietf:params:xml:ns:xmpp-tls",
+    "urn:ietf:params:xml:ns:xmpp-sasl",
+    "urn:xmpp:sasl:2",
+    "urn:xmpp:sm:3",
+    "urn:xmpp:sm:2",
+    "urn:xmpp:csi:0",
+    "http://jabber.org/protocol/compress",
+    "jabber:server:dialback",
+    "jabber:component:accept",
+]
 
-OTHERS = """
-urn:ietf:params:xml:ns:xmpp-bind
-urn:ietf:params:xml:ns:xmpp-session
-urn:ietf:params:xml:ns:xmpp-stanzas
-urn:ietf:params:xml:ns:xmpp-streams
-urn:xmpp:features:rosterver
-urn:xmpp:features:pre-approval
-urn:xmpp:features:dialback
-urn:xmpp:sasl-cb:0
-jabber:iq:roster
-jabber:iq:version
-jabber:iq:last
-jabber:iq:private
-jabber:iq:privacy
-jabber:iq:register
-jabber:iq:search
-jabber:iq:auth
-jabber:iq:oob
-jabber:x:data
-jabber:x:oob
-jabber:x:delay
-jabber:x:event
-jabber:x:conference
-jabber:x:encrypted
-jabber:x:signed
-storage:bookmarks
-storage:rosternotes
-vcard-temp
-vcard-temp:x:update
-urn:ietf:params:xml:ns:vcard-4.0
-http://jabber.org/protocol/disco#info
-http://jabber.org/protocol/disco#items
-http://jabber.org/protocol/caps
-http://jabber.org/protocol/chatstates
-http://jabber.org/protocol/commands
-http://jabber.org/protocol/address
-http://jabber.org/protocol/amp
-http://jabber.org/protocol/bytestreams
-http://jabber.org/protocol/ibb
-http://jabber.org/protocol/si
-http://jabber.org/protocol/muc
-http://jabber.org/protocol/muc#user
-http://jabber.org/protocol/muc#admin
-http://jabber.org/protocol/muc#owner
-http://jabber.org/protocol/muc#unique
-http://jabber.org/protocol/nick
-http://jabber.org/protocol/offline
-http://jabber.org/protocol/pubsub
-http://jabber.org/protocol/pubsub#event
-http://jabber.org/protocol/pubsub#owner
-http://jabber.org/protocol/pubsub#errors
-http://jabber.org/protocol/rosterx
-http://jabber.org/protocol/rsm
-http://jabber.org/protocol/shim
-http://jabber.org/protocol/xhtml-im
-http://www.w3.org/1999/xhtml
-http://www.w3.org/XML/1998/namespace
-eu.siacs.conversations.axolotl
-urn:xmpp:omemo:2
-urn:xmpp:eme:0
-urn:xmpp:attention:0
-urn:xmpp:avatar:data
-urn:xmpp:avatar:metadata
-urn:xmpp:blocking
-urn:xmpp:blocking:errors
-urn:xmpp:bob
-urn:xmpp:bookmarks:1
-urn:xmpp:carbons:2
-urn:xmpp:chat-markers:0
-urn:xmpp:delay
-urn:xmpp:fallback:0
-urn:xmpp:forward:0
-urn:xmpp:hashes:2
-urn:xmpp:hints
-urn:xmpp:http:upload:0
-urn:xmpp:idle:1
-urn:xmpp:jingle:1
-urn:xmpp:jingle-message:0
-urn:xmpp:mam:2
-urn:xmpp:mds:displayed:0
-urn:xmpp:message-correct:0
-urn:xmpp:message-retract:1
-urn:xmpp:mix:core:1
-urn:xmpp:occupant-id:0
-urn:xmpp:ping
-urn:xmpp:push:0
-urn:xmpp:reactions:0
-urn:xmpp:receipts
-urn:xmpp:reference:0
-urn:xmpp:reply:0
-urn:xmpp:sec-label:0
-urn:xmpp:sec-label:catalog:2
-urn:xmpp:sid:0
-urn:xmpp:styling:0
-urn:xmpp:time
-urn:xmpp:vcard4
-urn:xmpp:xbosh
-http://jabber.org/protocol/httpbind
-urn:ietf:params:xml:ns:xmpp-framing
-""".split()
+OTHERS = [
+    "urn:ietf:params:xml:ns:xmpp-bind",
+    "urn:ietf:params:xml:ns:xmpp-session",
+    "urn:ietf:params:xml:ns:xmpp-stanzas",
+    "urn:ietf:params:xml:ns:xmpp-streams",
+    "urn:xmpp:features:rosterver",
+    "urn:xmpp:features:pre-approval",
+    "urn:xmpp:features:dialback",
+    "urn:xmpp:sasl-cb:0",
+    "jabber:iq:roster",
+    "jabber:iq:version",
+    "jabber:iq:last",
+    "jabber:iq:private",
+    "jabber:iq:privacy",
+    "jabber:iq:register",
+    "jabber:iq:search",
+    "jabber:iq:auth",
+    "jabber:iq:oob",
+    "jabber:x:data",
+    "jabber:x:oob",
+    "jabber:x:delay",
+    "jabber:x:event",
+    "jabber:x:conference",
+    "jabber:x:encrypted",
+    "jabber:x:signed",
+    "storage:bookmarks",
+    "storage:rosternotes",
+    "vcard-temp",
+    "vcard-temp:x:update",
+    "urn:ietf:params:xml:ns:vcard-4.0",
+    "http://jabber.org/protocol/disco#info",
+    "http://jabber.org/protocol/disco#items",
+    "http://jabber.org/protocol/caps",
+    "http://jabber.org/protocol/chatstates",
+    "http://jabber.org/protocol/commands",
+    "http://jabber.org/protocol/address",
+    "http://jabber.org/protocol/amp",
+    "http://jabber.org/protocol/bytestreams",
+    "http://jabber.org/protocol/ibb",
+    "http://jabber.org/protocol/si",
+    "http://jabber.org/protocol/muc",
+    "http://jabber.org/protocol/muc#user",
+    "http://jabber.org/protocol/muc#admin",
+    "http://jabber.org/protocol/muc#owner",
+    "http://jabber.org/protocol/muc#unique",
+    "http://jabber.org/protocol/nick",
+    "http://jabber.org/protocol/offline",
+    "http://jabber.org/protocol/pubsub",
+    "http://jabber.org/protocol/pubsub#event",
+    "http://jabber.org/protocol/pubsub#owner",
+    "http://jabber.org/protocol/pubsub#errors",
+    "http://jabber.org/protocol/rosterx",
+    "http://jabber.org/protocol/rsm",
+    "http://jabber.org/protocol/shim",
+    "http://jabber.org/protocol/xhtml-im",
+    "http://www.w3.org/1999/xhtml",
+    "http://www.w3.org/XML/1998/namespace",
+    "eu.siacs.conversations.axolotl",
+    "urn:xmpp:omemo:2",
+    "urn:xmpp:eme:0",
+    "urn:xmpp:attention:0",
+    "urn:xmpp:avatar:data",
+    "urn:xmpp:avatar:metadata",
+    "urn:xmpp:blocking",
+    "urn:xmpp:blocking:errors",
+    "urn:xmpp:bob",
+    "urn:xmpp:bookmarks:1",
+    "urn:xmpp:carbons:2",
+    "urn:xmpp:chat-markers:0",
+    "urn:xmpp:delay",
+    "urn:xmpp:fallback:0",
+    "urn:xmpp:forward:0",
+    "urn:xmpp:hashes:2",
+    "urn:xmpp:hints",
+    "urn:xmpp:http:upload:0",
+    "urn:xmpp:idle:1",
+    "urn:xmpp:jingle:1",
+    "urn:xmpp:jingle-message:0",
+    "urn:xmpp:mam:2",
+    "urn:xmpp:mds:displayed:0",
+    "urn:xmpp:message-correct:0",
+    "urn:xmpp:message-retract:1",
+    "urn:xmpp:mix:core:1",
+    "urn:xmpp:occupant-id:0",
+    "urn:xmpp:ping",
+    "urn:xmpp:push:0",
+    "urn:xmpp:reactions:0",
+    "urn:xmpp:receipts",
+    "urn:xmpp:reference:0",
+    "urn:xmpp:reply:0",
+    "urn:xmpp:sec-label:0",
+    "urn:xmpp:sec-label:catalog:2",
+    "urn:xmpp:sid:0",
+    "urn:xmpp:styling:0",
+    "urn:xmpp:time",
+    "urn:xmpp:vcard4",
+    "urn:xmpp:xbosh",
+    "http://jabber.org/protocol/httpbind",
+    "urn:ietf:params:xml:ns:xmpp-framing",
+]
 
 # constants of the C core
 NAMED = {
