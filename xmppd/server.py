@@ -375,7 +375,7 @@ def _store_settings(config: Config) -> StoreSettings:
 def _auth_settings(config: Config) -> LocalAuthSettings:
     sasl = config.sasl
     return LocalAuthSettings(
-        iterations=sasl.scram_iterations,
+        scram_iterations=sasl.scram_iterations,
         plain_threads=sasl.plain_threads,
         plain_queue=sasl.plain_queue,
         plain_per_address=sasl.plain_per_address,
@@ -413,7 +413,7 @@ def _policy(config: Config) -> Policy:
             bind_retries=stream.bind_retries,
             session=stream.session,
         ),
-        hosts={domain.name: HostFacts() for domain in config.domains},
+        hosts={domain.name: HostFacts(domain.name) for domain in config.domains},
         times=Times(
             negotiation_s=stream.negotiation_timeout_s,
             close_s=stream.close_timeout_s,

@@ -196,7 +196,8 @@ class Session(Deadline):
         policy = service.policy
         self.service = service
         self.address = address
-        self.stream: C2SStream = C2SStream(policy.stream, policy.hosts, direct_tls=conn.listener.direct_tls)
+        direct_tls = conn.listener is not None and conn.listener.direct_tls
+        self.stream = C2SStream(policy.stream, policy.hosts, direct_tls=direct_tls)
         self.wire = Wire(
             conn,
             StreamReader(limits=policy.preauth_limits),
