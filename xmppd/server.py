@@ -74,11 +74,11 @@ class Records:
     async def load(self, account: JID) -> tuple[int, int, list[RosterItem]] | None:
         if account.local is None:
             return None
-        record = await self._store.accounts.get(account.local, account.domain)
-        if record is None:
+        found = await self._store.rosters.find(account.local, account.domain)
+        if found is None:
             return None
-        held = await self._store.rosters.load(record.id)
-        return record.id, held.version, held.items
+        account_id, held = found
+        return account_id, held.version, held.items
 
     async def put(self, account_id: int, item: RosterItem) -> int:
         try:

@@ -143,6 +143,10 @@ def test_only_the_password_matches(password: str, other: str) -> None:
     assert all(matches(other, keys) == same for keys in made)
 
 
+def test_a_password_that_cannot_be_prepared_matches_nothing() -> None:
+    assert not matches("bell\a", keys_from("SHA-256", b"", b"salt", 2))
+
+
 # ---- log-ins
 
 

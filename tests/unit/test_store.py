@@ -437,6 +437,9 @@ async def test_a_deleted_account_leaves_nothing_to_inherit(tmp_path: Path) -> No
         with pytest.raises(NoSuchAccount):
             await store.rosters.load(alice.id)
 
+        await store.accounts.delete("alice", "example.org")  # the newest id is not given again either
+        assert (await store.accounts.create("alice", "example.org", KEYS)).id > again.id
+
 
 @in_loop
 async def test_many_accounts_in_one_transaction(tmp_path: Path) -> None:
@@ -458,6 +461,21 @@ async def test_an_account_is_never_half_made(tmp_path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError):
             await store.accounts.create("alice", "example.org", [KEYS[0], KEYS[0]])  # two of one hash
         assert await store.accounts.get("alice", "example.org") is None
+
+
+def test_after_a_restore_no_version_means_another_roster(tmp_path: Path) -> None:
+    async def put(contact: str) -> int:
+        async with Store.open(tmp_path) as store:
+            found = await store.rosters.find("alice", "example.org")
+            account_id = found[0] if found else (await store.accounts.create("alice", "example.org", KEYS)).id
+            return await store.rosters.put(account_id, RosterItem(contact))
+
+    asyncio.run(put("a@example.net"))
+    backup = (tmp_path / "xmppd.sqlite").read_bytes()
+    lost = asyncio.run(put("b@example.net"))
+    (tmp_path / "xmppd.sqlite").write_bytes(backup)
+    # a client may still hold the roster of the version that was lost
+    assert asyncio.run(put("c@example.net")) != lost
 
 
 # ---- readers
