@@ -414,8 +414,10 @@ class Session(Deadline):
         self._waiting = asyncio.get_running_loop().create_task(answer())
 
     def _fields(self, **more: Any) -> dict[str, Any]:
-        jid = self.resource.jid if self.resource is not None else None
-        return fields(peer=self.wire.conn.peer, **({"jid": str(jid)} if jid is not None else {}), **more)
+        known: dict[str, Any] = {"peer": self.wire.conn.peer}
+        if self.resource is not None:
+            known["jid"] = str(self.resource.jid)
+        return fields(**{**known, **more})
 
 
 _PERFORM: Mapping[type, Callable[[Session, Any], None]] = {
