@@ -185,7 +185,7 @@ cdef class RouteTable:
         cdef Py_ssize_t n
         cdef const unsigned char* p
         cdef int kind = stanza.kind
-        cdef int type = stanza.type
+        cdef int type = stanza.type_id
         cdef Py_ssize_t id_length
         if kind != KIND_MESSAGE and kind != KIND_IQ:
             return 0
