@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tests.machine.fakes import Stanza, StreamClose, StreamHeader, StreamReader
 from xmppd import ns
+from xmppd._fast.reader import Stanza, StreamClose, StreamHeader, StreamReader
 from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.stream import actions as act
 from xmppd.stream.c2s import C2SSettings, C2SStream, HostFacts
@@ -103,13 +103,13 @@ class Wire:
     def feed(self, *pieces: bytes) -> Wire:
         """Bytes from the client, in these pieces."""
         for piece in pieces:
-            self.reader.feed(piece)
+            self.reader.present(piece)
             self.pump()
         return self
 
     def pump(self) -> None:
         while self.question is None and not self.disconnected and not self.handshaking:
-            event = self.reader.next()
+            event = self.reader.next_event()
             if event is None:
                 return
             if isinstance(event, StreamHeader):
@@ -363,8 +363,8 @@ def attribute(response_header: bytes, name: str) -> str | None:
 def parse_header(data: bytes) -> StreamHeader:
     """The reader's header of `data`."""
     reader = StreamReader()
-    reader.feed(data)
-    found = reader.next()
+    reader.present(data)
+    found = reader.next_event()
     assert isinstance(found, StreamHeader)
     return found
 
@@ -372,8 +372,8 @@ def parse_header(data: bytes) -> StreamHeader:
 def element(data: bytes) -> Stanza:
     """The reader's first-level element of `data`."""
     reader = StreamReader()
-    reader.feed(header() + data)
-    reader.next()
-    found = reader.next()
+    reader.present(header() + data)
+    reader.next_event()
+    found = reader.next_event()
     assert isinstance(found, Stanza), found
     return found

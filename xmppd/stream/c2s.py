@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from xml.sax.saxutils import escape
 
 from xmppd import ns
+from xmppd._fast.element import escape_attr
 from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.jid import JID, JIDError, prep_resource
 from xmppd.stream import features, sasl
@@ -63,8 +63,6 @@ __all__ = ["C2SSettings", "C2SStream", "HostFacts"]
 _PROCEED: Final = f"<proceed xmlns='{ns.TLS}'/>".encode()
 _TLS_FAILURE: Final = f"<failure xmlns='{ns.TLS}'/>".encode()
 
-_IN_QUOTES: Final = {"'": "&apos;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
-
 # name and namespace of a first-level element -> the event it is
 _EVENTS: Final = {
     (ns.TLS, "starttls"): Event.STARTTLS,
@@ -74,9 +72,6 @@ _EVENTS: Final = {
     (ns.CLIENT, "message"): Event.STANZA,
     (ns.CLIENT, "presence"): Event.STANZA,
     (ns.CLIENT, "iq"): Event.STANZA,
-    (ns.SERVER, "message"): Event.FOREIGN,
-    (ns.SERVER, "presence"): Event.FOREIGN,
-    (ns.SERVER, "iq"): Event.FOREIGN,
     (ns.STREAMS, "error"): Event.PEER_ERROR,
 }
 
@@ -516,9 +511,6 @@ class C2SStream:
     def _not_authorized(self, stanza: Stanza) -> list[Action]:
         return self._end(StreamError("not-authorized"))  # 1-15.2, 3-2.1, 4-2.1
 
-    def _invalid_namespace(self, stanza: Stanza) -> list[Action]:
-        return self._end(StreamError("invalid-namespace"))  # 1-32.1
-
     def _unsupported(self, stanza: Stanza) -> list[Action]:
         return self._end(StreamError("unsupported-stanza-type"))  # 1-32.3
 
@@ -617,5 +609,5 @@ def _sasl_element(name: str, data: bytes | None) -> bytes:
 
 
 def _iq(type_: str, id_: str | None, content: bytes) -> bytes:
-    named = f" id='{escape(id_, _IN_QUOTES)}'" if id_ else ""
+    named = f" id='{escape_attr(id_)}'" if id_ else ""
     return f"<iq type='{type_}'{named}>".encode() + content + b"</iq>"

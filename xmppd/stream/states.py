@@ -38,7 +38,6 @@ class Event(StrEnum):
     RESPONSE = "<response/>"
     ABORT = "<abort/>"
     STANZA = "stanza"
-    FOREIGN = "stanza of another content namespace"
     UNKNOWN = "unknown first-level element"
     PEER_ERROR = "<stream:error/>"
     STREAM_CLOSE = "</stream:stream>"
@@ -63,8 +62,8 @@ class Transition(NamedTuple):
 
 S, E = State, Event
 
-# what a first-level element can be
-FIRST_LEVEL: Final = (E.STARTTLS, E.AUTH, E.RESPONSE, E.ABORT, E.STANZA, E.FOREIGN, E.UNKNOWN, E.PEER_ERROR)
+# what a first-level element can be; the reader has refused other content namespaces (4.8.3)
+FIRST_LEVEL: Final = (E.STARTTLS, E.AUTH, E.RESPONSE, E.ABORT, E.STANZA, E.UNKNOWN, E.PEER_ERROR)
 
 # in any state that has no row of its own for the event
 DEFAULTS: Final[dict[Event, Transition]] = {
@@ -74,7 +73,6 @@ DEFAULTS: Final[dict[Event, Transition]] = {
     E.RESPONSE: Transition("not_authorized", (S.CLOSING,)),
     E.ABORT: Transition("not_authorized", (S.CLOSING,)),
     E.STANZA: Transition("not_authorized", (S.CLOSING,)),
-    E.FOREIGN: Transition("invalid_namespace", (S.CLOSING,)),
     E.UNKNOWN: Transition("unsupported", (S.CLOSING,)),
     E.PEER_ERROR: Transition("peer_failed", (S.CLOSING,)),
     E.STREAM_CLOSE: Transition("peer_closed", (S.CLOSED,)),
