@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from xml.sax.saxutils import quoteattr
 
 from xmppd import ns
+from xmppd._fast.element import escape_attr
 from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.jid import JID, JIDError, prep_resource
 from xmppd.stream import features, sasl
@@ -72,9 +72,6 @@ _EVENTS: Final = {
     (ns.CLIENT, "message"): Event.STANZA,
     (ns.CLIENT, "presence"): Event.STANZA,
     (ns.CLIENT, "iq"): Event.STANZA,
-    (ns.SERVER, "message"): Event.FOREIGN,
-    (ns.SERVER, "presence"): Event.FOREIGN,
-    (ns.SERVER, "iq"): Event.FOREIGN,
     (ns.STREAMS, "error"): Event.PEER_ERROR,
 }
 
@@ -191,7 +188,7 @@ class C2SStream:
             return self.jid.domain
         return self._negotiation.opening.host if self._negotiation and self._negotiation.opening else None
 
-    # --- inputs ---------------------------------------------------------------------------------------------
+    # --- inputs --------------------------------------------------------------------------------------------
 
     def header(self, header: StreamHeader) -> list[Action]:
         """The client's stream header."""
@@ -252,7 +249,7 @@ class C2SStream:
         method: Callable[..., list[Action]] = getattr(self, f"_{transition(self.state, event).step}")
         return method(*given)
 
-    # --- steps: headers -------------------------------------------------------------------------------------
+    # --- steps: headers ------------------------------------------------------------------------------------
 
     @property
     def _talk(self) -> _Negotiation:
@@ -308,7 +305,7 @@ class C2SStream:
         lang = lookup_language(opening.lang, self._settings.languages)
         return response_header(opening.host, opening.from_, lang)
 
-    # --- steps: TLS -----------------------------------------------------------------------------------------
+    # --- steps: TLS ----------------------------------------------------------------------------------------
 
     def _starttls(self, stanza: Stanza, unread_bytes: int) -> list[Action]:
         if unread_bytes:  # 2-6.2; RFC 6120 5.3.3 forbids even white space here
@@ -333,7 +330,7 @@ class C2SStream:
         self.state = State.SECURED
         return [Restart()]
 
-    # --- steps: SASL ----------------------------------------------------------------------------------------
+    # --- steps: SASL ---------------------------------------------------------------------------------------
 
     def _auth(self, stanza: Stanza) -> list[Action]:
         talk = self._talk
@@ -380,14 +377,18 @@ class C2SStream:
             return self._failed(failure)
         return self._advance(lambda: exchange.respond(data))
 
-    def _answered(self, answer: Credentials | Verdict | SaslFailure) -> list[Action]:
+    def _found(self, answer: Credentials | SaslFailure) -> list[Action]:
+        return self._answered(LookUp, answer)
+
+    def _judged(self, answer: Verdict | SaslFailure) -> list[Action]:
+        return self._answered(Verify, answer)
+
+    def _answered(self, kind: type, answer: Credentials | Verdict | SaslFailure) -> list[Action]:
         exchange = self._talk.exchange
-        if exchange is None:
+        if exchange is None or not isinstance(self._talk.question, kind):  # the answer to another question
             return self._fault()
         if isinstance(answer, SaslFailure):
             return self._failed(answer)
-        if isinstance(answer, str) != isinstance(self._talk.question, Verify):
-            return self._fault()
         return self._advance(lambda: exchange.answer(answer))
 
     def _advance(self, move: Callable[[], sasl.Step]) -> list[Action]:
@@ -449,7 +450,7 @@ class C2SStream:
     def _too_many_attempts() -> StreamError:
         return StreamError("policy-violation", "too many failed attempts to authenticate")
 
-    # --- steps: bind ----------------------------------------------------------------------------------------
+    # --- steps: bind ---------------------------------------------------------------------------------------
 
     def _bind(self, stanza: Stanza) -> list[Action]:
         account = self._talk.account
@@ -497,7 +498,7 @@ class C2SStream:
         self.state = State.UNBOUND
         return [Send(refusal), note]
 
-    # --- steps: an open stream ------------------------------------------------------------------------------
+    # --- steps: an open stream -----------------------------------------------------------------------------
 
     def _deliver(self, stanza: Stanza) -> list[Action]:
         return [Deliver(stanza)]
@@ -505,13 +506,10 @@ class C2SStream:
     def _deliver_late(self, stanza: Stanza) -> list[Action]:
         return [Deliver(stanza)] if self.jid is not None else []
 
-    # --- steps: the end -------------------------------------------------------------------------------------
+    # --- steps: the end ------------------------------------------------------------------------------------
 
     def _not_authorized(self, stanza: Stanza) -> list[Action]:
         return self._end(StreamError("not-authorized"))  # 1-15.2, 3-2.1, 4-2.1
-
-    def _invalid_namespace(self, stanza: Stanza) -> list[Action]:
-        return self._end(StreamError("invalid-namespace"))  # 1-32.1
 
     def _unsupported(self, stanza: Stanza) -> list[Action]:
         return self._end(StreamError("unsupported-stanza-type"))  # 1-32.3
@@ -611,5 +609,5 @@ def _sasl_element(name: str, data: bytes | None) -> bytes:
 
 
 def _iq(type_: str, id_: str | None, content: bytes) -> bytes:
-    named = f" id={quoteattr(id_)}" if id_ else ""
+    named = f" id='{escape_attr(id_)}'" if id_ else ""
     return f"<iq type='{type_}'{named}>".encode() + content + b"</iq>"
