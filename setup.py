@@ -20,8 +20,8 @@ MODULES: dict[str, tuple[list[str], list[str]]] = {
     "jid": (["jid.c"], []),
     "reader": (["xmlscan.c", "utf8.c"], []),
     "element": ([], []),
-    "tls": (["hspool.c", "tlsbio.c"], ["ssl", "crypto"]),
-    "conn": ([], ["ssl", "crypto"]),
+    "tls": (["tlsctx.c"], ["ssl", "crypto"]),
+    "conn": (["hspool.c", "tlsbio.c"], ["ssl", "crypto"]),
     "route": ([], []),
     "wire": ([], []),
 }
