@@ -1,7 +1,7 @@
 """Ratios measured in one run: what a shared, noisy machine can be asked honestly.
 
-Subject and reference are run in turn, several rounds, CPU time of the process; the figure is the median of the
-per-round ratios. A goal is judged against `goals.toml`; every figure goes into `.benchmarks/ratios.json`.
+Subject and reference are run in turn, several rounds, CPU time of the process; the figure is the median of
+the per-round ratios. A goal is judged against `goals.toml`; every figure goes into `.benchmarks/ratios.json`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,19 @@ def cpu_s(work: Callable[[], object]) -> float:
     return time.process_time() - before
 
 
+def wall_s(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes by the clock: for what waits for a disk."""
+    before = time.perf_counter()
+    work()
+    return time.perf_counter() - before
+
+
 def cost_ratio(
-    numerator: Callable[[], object], denominator: Callable[[], object], *, rounds: int = 7
+    numerator: Callable[[], object],
+    denominator: Callable[[], object],
+    *,
+    rounds: int = 7,
+    cost: Callable[[Callable[[], object]], float] = cpu_s,
 ) -> float:
     """Median over `rounds` of cost(numerator) / cost(denominator), the order changing from round to round."""
     numerator()
@@ -51,11 +62,11 @@ def cost_ratio(
     ratios = []
     for i in range(rounds):
         if i % 2:
-            below = cpu_s(denominator)
-            above = cpu_s(numerator)
+            below = cost(denominator)
+            above = cost(numerator)
         else:
-            above = cpu_s(numerator)
-            below = cpu_s(denominator)
+            above = cost(numerator)
+            below = cost(denominator)
         ratios.append(above / max(below, 1e-9))
     return statistics.median(ratios)
 
@@ -72,9 +83,22 @@ def judge(goal: str, value: float) -> Figure:
         met=value >= spec["must"] if at_least else value <= spec["must"],
         aimed=value >= spec["aim"] if at_least else value <= spec["aim"],
     )
-    RESULTS.parent.mkdir(exist_ok=True)
-    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    known[goal] = {"value": round(value, 3), "must": spec["must"], "aim": spec["aim"], "met": figure.met}
-    RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _record(goal, value, {"met": figure.met})
     print(figure)
     return figure
+
+
+def report(goal: str, value: float, why: str) -> str:
+    """Record the value of a goal that cannot be judged on this machine, and `why`; the line for people."""
+    _record(goal, value, {"not_judged": why})
+    line = f"{goal}: {value:.2f} (must {GOALS[goal]['must']:g}): not judged, {why}"
+    print(line)
+    return line
+
+
+def _record(goal: str, value: float, verdict: dict[str, object]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    spec = GOALS[goal]
+    known[goal] = {"value": round(value, 3), "must": spec["must"], "aim": spec["aim"], **verdict}
+    RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -13,11 +13,33 @@ from xmppd import ns
 ErrorType = Literal["auth", "cancel", "continue", "modify", "wait"]
 
 STREAM_CONDITIONS: Final = frozenset(
-    """bad-format bad-namespace-prefix conflict connection-timeout host-gone host-unknown improper-addressing
-    internal-server-error invalid-from invalid-namespace invalid-xml not-authorized not-well-formed
-    policy-violation remote-connection-failed reset resource-constraint restricted-xml see-other-host
-    system-shutdown undefined-condition unsupported-encoding unsupported-feature unsupported-stanza-type
-    unsupported-version""".split()
+    [
+        "bad-format",
+        "bad-namespace-prefix",
+        "conflict",
+        "connection-timeout",
+        "host-gone",
+        "host-unknown",
+        "improper-addressing",
+        "internal-server-error",
+        "invalid-from",
+        "invalid-namespace",
+        "invalid-xml",
+        "not-authorized",
+        "not-well-formed",
+        "policy-violation",
+        "remote-connection-failed",
+        "reset",
+        "resource-constraint",
+        "restricted-xml",
+        "see-other-host",
+        "system-shutdown",
+        "undefined-condition",
+        "unsupported-encoding",
+        "unsupported-feature",
+        "unsupported-stanza-type",
+        "unsupported-version",
+    ]
 )
 
 # RFC 6120 8.3.3: condition -> the error type that goes with it where the text leaves no choice or recommends one
@@ -47,8 +69,19 @@ STANZA_CONDITIONS: Final[dict[str, ErrorType]] = {
 }
 
 SASL_CONDITIONS: Final = frozenset(
-    """aborted account-disabled credentials-expired encryption-required incorrect-encoding invalid-authzid
-    invalid-mechanism malformed-request mechanism-too-weak not-authorized temporary-auth-failure""".split()
+    [
+        "aborted",
+        "account-disabled",
+        "credentials-expired",
+        "encryption-required",
+        "incorrect-encoding",
+        "invalid-authzid",
+        "invalid-mechanism",
+        "malformed-request",
+        "mechanism-too-weak",
+        "not-authorized",
+        "temporary-auth-failure",
+    ]
 )
 
 

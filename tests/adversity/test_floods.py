@@ -1,0 +1,156 @@
+"""Floods and greedy clients against a whole server: limits hold, others notice nothing, nothing dies."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+
+import pytest
+
+from tests.live.conftest import make_site as make_site  # noqa: PLC0414 (a fixture)
+from tests.site import PASSWORD
+from tests.xmpp_client import Disconnected, condition
+
+
+def refused(address):
+    """Whether a new connection is closed before a word is said."""
+    with socket.create_connection(address, timeout=5) as sock:
+        sock.settimeout(5)
+        try:
+            return sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+def waits_for(claim, timeout_s=10.0):
+    """Whether `claim` becomes true in time."""
+    end = time.monotonic() + timeout_s
+    while not claim():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_connections_of_one_address_are_limited(make_site):
+    site = make_site("[limits]\nconnections_per_address = 5\n")
+    held = [site.connect() for _ in range(5)]
+    for client in held:
+        client.open()
+    assert refused(held[0].sock.getpeername())
+    assert site.status["counters"]["connections_refused_address"] >= 1
+    held.pop().sock.close()
+
+    def let_in():
+        with site.connect() as client:
+            try:
+                client.open()
+            except (Disconnected, ConnectionResetError):
+                return False
+            return True
+
+    assert waits_for(let_in)
+
+
+def test_unauthenticated_connections_are_limited(make_site):
+    site = make_site("[limits]\nunauthenticated_connections = 4\n")
+    with site.login("alice") as alice:
+        held = [site.connect() for _ in range(4)]
+        for client in held:
+            client.open()
+        assert refused(held[0].sock.getpeername())
+        assert alice.fence() == []
+        assert site.status["counters"]["connections_refused_unauthenticated"] >= 1
+
+
+@pytest.mark.req("4-6.x1")
+def test_sessions_of_one_account_are_limited(make_site):
+    site = make_site("[limits]\nsessions_per_account = 2\n")
+    with site.login("alice"), site.login("alice"), site.connect() as third:
+        third.secure(site.ca)
+        third.plain("alice", PASSWORD.format(user="alice"))
+        third.open()
+        assert condition(third.bind()) == "resource-constraint"
+
+
+def test_a_stream_is_slowed_down_not_lost(make_site):
+    site = make_site("[limits]\nstanzas_per_s = 100\nburst_s = 0.5\n")
+    with site.login("alice") as alice, site.login("bob") as bob:
+        started = time.monotonic()
+        alice.send("".join(f"<message to='{bob.jid}' id='{i}'/>" for i in range(300)))
+        assert [bob.until("message").get("id") for _ in range(300)] == [str(i) for i in range(300)]
+        assert time.monotonic() - started > 1.0
+        assert site.status["counters"]["streams_rate_limited"] >= 1
+
+
+def test_a_client_that_never_reads_is_dropped_and_nobody_else_waits(make_site):
+    site = make_site(
+        "[limits]\noutput_bytes = 65536\nstanzas_per_s = 1000000\nbytes_per_s = 1000000000\n",
+        users=("alice", "bob", "eve"),
+    )
+    with site.login("alice") as alice, site.login("bob") as bob, site.login("eve") as deaf:
+        body = "x" * 10_000
+        for i in range(3000):
+            alice.send(f"<message to='{deaf.jid}'><body>{body}</body></message>")
+            if i % 100 == 0 and site.status["counters"]["streams_overflowed"]:
+                break
+        alice.send(f"<message to='{bob.jid}' id='after'/>")
+        assert bob.until("message", id="after") is not None
+        assert waits_for(lambda: site.status["counters"]["streams_overflowed"] == 1)
+        assert "client does not read" in site.log
+
+
+def test_a_flood_of_logins_keeps_others_served(make_site):
+    site = make_site("[sasl]\nplain_per_address = 1\nplain_queue = 2\nretries = 3\n")
+    with site.login("bob") as bob:
+        clients = [site.connect() for _ in range(12)]
+        for client in clients:
+            client.secure(site.ca)
+        for client in clients:
+            client.send(
+                "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGFsaWNlAHdyb25n</auth>"
+            )
+        answers = {condition(client.next()) for client in clients}
+        assert answers <= {"not-authorized", "temporary-auth-failure"}
+        assert bob.fence() == []
+
+
+def test_rubbish_of_every_kind(make_site):
+    """Each ends by itself; the server serves on and has said no word of a fault of its own."""
+    site = make_site("[stream]\nnegotiation_timeout_s = 5\nclose_timeout_s = 0.2\n")
+    rubbish = [
+        bytes(range(256)),
+        b"\xff" * 5000,
+        b"<" * 5000,
+        b"<stream:stream" + b" a='b'" * 500,
+        b"<?xml version='1.0' encoding='utf-16'?>",
+        b"\xef\xbb\xbf<stream:stream",
+        b"<!DOCTYPE lolz [<!ENTITY lol 'lol'>]>",
+        b"</stream:stream>",
+        b"<a/>",
+        b" " * 100_000,
+    ]
+    for data, cut in itertools.product(rubbish, (True, False)):
+        client = site.connect()
+        client.send(data)
+        if cut:
+            client.sock.close()
+        else:
+            client.sock.shutdown(socket.SHUT_WR)
+            client.read_to_end()
+            client.sock.close()
+    with site.login("alice") as alice:
+        assert alice.fence() == []
+    assert "Traceback" not in site.log
+
+
+def test_half_open_sockets_do_not_hold_places_for_ever(make_site):
+    site = make_site(
+        "[stream]\nnegotiation_timeout_s = 0.5\nclose_timeout_s = 0.2\n[limits]\nunauthenticated_connections = 8\n"
+    )
+    for client in [site.connect() for _ in range(8)]:
+        client.sock.shutdown(socket.SHUT_RD)
+    assert waits_for(lambda: not refused(site.address()))
+    with site.login("alice") as alice:
+        assert alice.fence() == []

@@ -1,0 +1,204 @@
+"""Rosters, subscriptions and presence between local accounts (RFC 6121 2 to 4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.xmpp_client import condition, find
+
+ROSTER = "jabber:iq:roster"
+
+
+def bare(client):
+    return client.jid.partition("/")[0]
+
+
+def roster(client):
+    answer = client.iq("get", f"<query xmlns='{ROSTER}'/>")
+    return {
+        item.get("jid"): (item.get("subscription"), item.get("ask"), item.get("name"), [g.text for g in item])
+        for item in answer.iter(f"{{{ROSTER}}}item")
+    }
+
+
+def subscribe(ann, ben):
+    """Both see each other's presence."""
+    for one, other in ((ann, ben), (ben, ann)):
+        one.send(f"<presence type='subscribe' to='{bare(other)}'/>")
+        other.until("presence", type="subscribe")
+        other.send(f"<presence type='subscribed' to='{bare(one)}'/>")
+        one.until("presence", type="subscribed")
+    ann.fence()
+    ben.fence()
+
+
+@pytest.fixture
+def pair(site, user):
+    a, b = user("ann"), user("ben")
+    with site.login(a, "one") as ann, site.login(b, "two") as ben:
+        roster(ann)
+        roster(ben)
+        ann.present()
+        ben.present()
+        yield ann, ben
+
+
+def test_add_approve_see(pair):
+    ann, ben = pair
+    ann.send(f"<presence type='subscribe' to='{bare(ben)}/whatever' id='s1'><status>hi</status></presence>")
+    push = ann.until("iq", type="set")
+    item = push.find(f"{{{ROSTER}}}query/{{{ROSTER}}}item")
+    assert (item.get("jid"), item.get("subscription"), item.get("ask")) == (bare(ben), "none", "subscribe")
+    assert push.get("from") in (None, bare(ann))
+    asked = ben.until("presence", type="subscribe")
+    assert (asked.get("from"), asked.get("to"), asked.get("id")) == (bare(ann), bare(ben), "s1")
+    assert asked.findtext("{jabber:client}status") == "hi"
+    assert roster(ben) == {}, "a request is no roster item"
+    ben.send(f"<presence type='subscribed' to='{bare(ann)}'/>")
+    assert ann.until("presence", type="subscribed").get("from") == bare(ben)
+    seen = ann.until("presence", from_=ben.jid)
+    assert seen.get("type") is None
+    assert roster(ann)[bare(ben)][:2] == ("to", None)
+    assert roster(ben)[bare(ann)][:2] == ("from", None)
+
+
+def test_presence_reaches_subscribers_and_own_resources_only(site, user, pair):
+    ann, ben = pair
+    subscribe(ann, ben)
+    with site.login(user("eve")) as eve, site.login(bare(ann).partition("@")[0], "other") as other:
+        eve.present()
+        seen = other.present()
+        assert {p.get("from") for p in find(seen, "presence")} == {ann.jid, ben.jid, other.jid}
+        assert ann.until("presence", from_=other.jid).get("to") == bare(ann)
+        assert ben.until("presence", from_=other.jid).get("to") == bare(ben)
+        ann.send("<presence><show>away</show><status>x</status></presence>")
+        assert ben.until("presence", from_=ann.jid).findtext("{jabber:client}show") == "away"
+        assert other.until("presence", from_=ann.jid).findtext("{jabber:client}show") == "away"
+        assert eve.fence() == []
+
+
+def test_the_end_of_a_stream_is_told(pair):
+    ann, ben = pair
+    subscribe(ann, ben)
+    ann.sock.close()
+    gone = ben.until("presence", from_=ann.jid, type="unavailable")
+    assert gone.get("to") == bare(ben)
+
+
+def test_unavailable_presence_is_told_with_its_content(pair):
+    ann, ben = pair
+    subscribe(ann, ben)
+    ann.send("<presence type='unavailable'><status>bye</status></presence>")
+    assert ben.until("presence", type="unavailable").findtext("{jabber:client}status") == "bye"
+
+
+def test_directed_presence_and_its_end(site, user, pair):
+    ann, _ = pair
+    with site.login(user("eve"), "e") as eve:
+        ann.send(f"<presence to='{eve.jid}'><status>only you</status></presence>")
+        assert eve.until("presence", from_=ann.jid).findtext("{jabber:client}status") == "only you"
+        ann.close()
+        assert eve.until("presence", from_=ann.jid, type="unavailable") is not None
+
+
+def test_a_request_waits_for_the_contact(site, user):
+    a, b = user("ann"), user("ben")
+    with site.login(a) as ann:
+        ann.send(f"<presence type='subscribe' to='{b}@localhost'><status>kept</status></presence>")
+        ann.fence()
+        for _ in range(2):  # at each initial presence until it is answered
+            with site.login(b) as ben:
+                ben.send("<presence/>")
+                assert ben.until("presence", type="subscribe").findtext("{jabber:client}status") == "kept"
+
+
+def test_a_request_to_nobody_is_denied(pair):
+    ann, _ = pair
+    ann.send("<presence type='subscribe' to='nobody@localhost'/>")
+    assert ann.until("presence", type="unsubscribed").get("from") == "nobody@localhost"
+
+
+def test_unsubscribed_ends_it(pair):
+    ann, ben = pair
+    subscribe(ann, ben)
+    ben.send(f"<presence type='unsubscribed' to='{bare(ann)}'/>")
+    ann.until("presence", type="unsubscribed")
+    assert ann.until("presence", from_=ben.jid, type="unavailable") is not None
+    assert roster(ann)[bare(ben)][0] == "from"
+    ben.send("<presence><status>secret</status></presence>")
+    ben.fence()
+    assert not find(ann.fence(), "presence")
+
+
+@pytest.mark.req("5-6.1", "5-4.c")
+def test_roster_set_push_and_remove(site, pair):
+    ann, _ = pair
+    with site.login(bare(ann).partition("@")[0], "second") as second:
+        roster(second)
+        answer = ann.iq(
+            "set",
+            f"<query xmlns='{ROSTER}'><item jid='Friend@Localhost' name='F &amp; &lt;'><group>a</group><group>b</group></item></query>",
+        )
+        assert answer.get("type") == "result"
+        for client in (ann, second):
+            push = client.until("iq", type="set") if client is second else None
+            if push is not None:
+                assert push.get("id")
+                item = push.find(f"{{{ROSTER}}}query/{{{ROSTER}}}item")
+                assert (item.get("jid"), item.get("name")) == ("friend@localhost", "F & <")
+        assert roster(ann) == {"friend@localhost": ("none", None, "F & <", ["a", "b"])}
+        ann.iq("set", f"<query xmlns='{ROSTER}'><item jid='friend@localhost' subscription='remove'/></query>")
+        removed = second.until("iq", type="set").find(f"{{{ROSTER}}}query/{{{ROSTER}}}item")
+        assert removed.get("subscription") == "remove"
+        assert roster(ann) == {}
+        again = ann.iq(
+            "set", f"<query xmlns='{ROSTER}'><item jid='friend@localhost' subscription='remove'/></query>"
+        )
+        assert condition(again) == "item-not-found"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", "bad-request"),
+        ("<item jid='a@x'/><item jid='b@x'/>", "bad-request"),
+        ("<item/>", "bad-request"),
+        ("<item jid='@'/>", "jid-malformed"),
+        ("<item jid='a@x'><group>g</group><group>g</group></item>", "bad-request"),
+        ("<item jid='a@x'><group/></item>", "not-acceptable"),
+        (f"<item jid='a@x' name='{'n' * 2000}'/>", "not-acceptable"),
+        (f"<item jid='a@x'><group>{'g' * 2000}</group></item>", "not-acceptable"),
+    ],
+)
+def test_a_roster_set_that_is_wrong(pair, query, expected):
+    ann, _ = pair
+    assert condition(ann.iq("set", f"<query xmlns='{ROSTER}'>{query}</query>")) == expected
+
+
+def test_rosters_survive_a_restart(make_site):
+    site = make_site()
+    with site.login("alice") as alice:
+        alice.iq("set", f"<query xmlns='{ROSTER}'><item jid='bob@localhost' name='Bob'/></query>")
+    assert site.stop() == 0
+    site.start()
+    with site.login("alice") as alice:
+        assert roster(alice) == {"bob@localhost": ("none", None, "Bob", [])}
+
+
+def test_deleted_account_leaves_its_contacts(site, user, pair):
+    """`user del` speaks the stanzas of RFC 6121 2.5.2, and a new account of that name inherits nothing."""
+    ann, ben = pair
+    subscribe(ann, ben)
+    name = bare(ben).partition("@")[0]
+    site.command("user", "del", bare(ben))
+    assert ann.until("presence", type="unavailable", from_=ben.jid) is not None
+    seen = []
+    while not find(seen, "iq", type="set"):
+        seen.append(ann.next())
+    kinds = {p.get("type") for p in find(seen, "presence")}
+    assert kinds == {"unsubscribe", "unsubscribed"}
+    assert roster(ann) == {}
+    site.add_user(name)
+    with site.login(name) as fresh:
+        assert roster(fresh) == {}
+        assert find(fresh.present(), "presence", type="subscribe") == []

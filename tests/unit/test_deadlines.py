@@ -1,0 +1,55 @@
+"""The wheel of deadlines: each expires once, when it is due, whatever was set before."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmppd.net.deadlines import TICK_S, Deadline, Wheel
+
+
+class Noted(Deadline):
+    def __init__(self, wheel, log):
+        super().__init__()
+        self.wheel, self.log = wheel, log
+
+    def expire(self):
+        self.log.append(self.wheel.now)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 30)), max_size=40))
+def test_expires_exactly_at_the_last_deadline_set(steps):
+    """A model: only the newest deadline counts."""
+    ticks = []
+    wheel = Wheel(ticks.append)
+    log: list[int] = []
+    deadline = Noted(wheel, log)
+    due = None
+    expected = []
+    for wait, turns in steps:
+        wheel.set(deadline, wait * TICK_S)
+        due = wheel.now + wait if wait else None
+        for _ in range(turns):
+            wheel.advance()
+            if due == wheel.now:
+                expected.append(due)
+                due = None
+    assert log == expected
+    assert ticks == list(range(2, wheel.now + 1))
+
+
+def test_rounds_up_to_ticks():
+    wheel = Wheel(lambda _: None)
+    log: list[int] = []
+    deadline = Noted(wheel, log)
+    wheel.set(deadline, TICK_S / 10)
+    wheel.advance()
+    assert log == [2]
+
+
+def test_an_idle_deadline_moved_back_stays_on_the_wheel_once():
+    wheel = Wheel(lambda _: None)
+    deadline = Noted(wheel, [])
+    for _ in range(1000):
+        wheel.set(deadline, 300)
+    assert sum(len(slot) for slot in wheel._slots.values()) == 1

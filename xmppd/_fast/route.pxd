@@ -1,0 +1,34 @@
+from xmppd._fast.conn cimport Conn
+from xmppd._fast.jid cimport JID
+from xmppd._fast.reader cimport Stanza
+
+
+cdef class Resource:
+    cdef readonly JID jid
+    cdef readonly ConnectedAccount account
+    cdef readonly Conn conn
+    cdef readonly bytes lang
+    cdef public object session
+    cdef public object directed
+    cdef readonly tuple presence
+    cdef readonly int priority
+    cdef readonly bint available
+    cdef public bint interested
+
+    cdef int deliver(self, Stanza stanza, Resource sender) except -1
+
+
+cdef class ConnectedAccount:
+    cdef readonly bytes key
+    cdef readonly bytes wire
+    cdef readonly list resources
+
+
+cdef class RouteTable:
+    cdef dict _full
+    cdef dict _bare
+    cdef public bint iq_needs_presence
+    cdef readonly unsigned long long routed
+
+    cdef int relay(self, Resource sender, Stanza stanza) except -1
+    cdef int deliver_bare(self, Stanza stanza, Resource sender, ConnectedAccount account) except -1

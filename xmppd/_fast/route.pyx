@@ -1,0 +1,264 @@
+"""The connection table and what is sent by it: relaying to full and bare addresses, fan-out.
+
+Keys are normalized addresses as UTF-8 bytes. A stanza's `to` is looked up as it came: a hit proves that it was
+normalized, and nothing needs parsing. Whatever is not plainly deliverable here is left to `core.router`, which
+alone decides; what this module may decide is handed to it as flags.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+
+from xmppd._fast.conn cimport Conn
+from xmppd._fast.jid cimport JID
+from xmppd._fast.outbuf cimport outbuf, outbuf_reserve
+from xmppd._fast.reader cimport (
+    KIND_IQ,
+    KIND_MESSAGE,
+    TYPE_CHAT,
+    TYPE_ERROR,
+    TYPE_GET,
+    TYPE_HEADLINE,
+    TYPE_NONE,
+    TYPE_NORMAL,
+    TYPE_RESULT,
+    TYPE_SET,
+    Stanza,
+)
+
+from libc.string cimport memcpy
+
+
+cdef class Resource:
+    """A connected resource: one bound stream of an account (RFC 6120 7).
+
+    `available` and `priority` are those of its last broadcast presence (RFC 6121 4), `presence` is its (head, tail)
+    as made by `Stanza.split`, None while it is not available; `interested` says that it asked for the roster (2.2).
+    """
+
+    def __cinit__(self, JID jid not None, ConnectedAccount account not None, Conn conn, bytes lang, session):
+        self.jid = jid
+        self.account = account
+        self.conn = conn
+        self.lang = lang
+        self.session = session
+
+    cdef int deliver(self, Stanza stanza, Resource sender) except -1:
+        """Append `stanza` with the true address of its sender (RFC 6120 8.1.2.1)."""
+        cdef bytes from_ = sender.jid.wire
+        cdef bytes lang = sender.lang
+        if self.conn is None:
+            return 0
+        stanza.splice(
+            &self.conn.out,
+            NULL,
+            0,
+            <const unsigned char*> PyBytes_AS_STRING(from_),
+            PyBytes_GET_SIZE(from_),
+            <const unsigned char*> PyBytes_AS_STRING(lang) if lang is not None else NULL,
+            PyBytes_GET_SIZE(lang) if lang is not None else 0,
+        )
+        self.conn.mark_dirty()
+        return 1
+
+    def relay(self, Stanza stanza not None, Resource sender not None):
+        """Deliver a stanza of another resource; True if this resource still has a stream."""
+        return self.deliver(stanza, sender) == 1
+
+    def send(self, bytes data not None):
+        """Append bytes that are complete stanzas; False if the stream has gone."""
+        if self.conn is None:
+            return False
+        self.conn.cwrite(<const unsigned char*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return True
+
+    def show(self, bytes head not None, bytes tail not None, int priority):
+        """The resource is available with this presence."""
+        self.presence = (head, tail)
+        self.priority = priority
+        self.available = True
+
+    def hide(self):
+        """The resource is not available any more."""
+        self.presence = None
+        self.priority = 0
+        self.available = False
+
+    def gone(self):
+        """The stream has ended: nothing is sent to it any more."""
+        self.conn = None
+        self.session = None
+
+
+cdef class ConnectedAccount:
+    """One bare address and its connected resources, the latest bound last."""
+
+    def __cinit__(self, JID jid not None):
+        self.key = jid.norm
+        self.wire = jid.wire
+        self.resources = []
+
+    @property
+    def available(self):
+        """Whether any resource has sent initial presence."""
+        cdef Resource resource
+        for resource in self.resources:
+            if resource.available:
+                return True
+        return False
+
+
+cdef inline int _append(Conn conn, bytes head, bytes to, bytes tail) except -1:
+    """`head to='to' tail` in one reservation and four copies."""
+    cdef outbuf* out = &conn.out
+    cdef Py_ssize_t h = PyBytes_GET_SIZE(head)
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(to)
+    cdef Py_ssize_t t = PyBytes_GET_SIZE(tail)
+    cdef unsigned char* p
+    if outbuf_reserve(out, <size_t> (h + n + t + 6)) != 0:
+        raise MemoryError
+    p = out.p + out.len
+    memcpy(p, PyBytes_AS_STRING(head), h)
+    p += h
+    memcpy(p, b" to='", 5)
+    p += 5
+    memcpy(p, PyBytes_AS_STRING(to), n)
+    p += n
+    p[0] = c"'"
+    memcpy(p + 1, PyBytes_AS_STRING(tail), t)
+    out.len += <unsigned int> (h + n + t + 6)
+    conn.mark_dirty()
+    return 0
+
+
+cdef class RouteTable:
+    """Every connected resource, by full and by bare address."""
+
+    def __cinit__(self):
+        self._full = {}
+        self._bare = {}
+
+    def __len__(self):
+        return len(self._full)
+
+    def full(self, bytes key not None):
+        """The resource of this normalized full address, or None."""
+        return self._full.get(key)
+
+    def bare(self, bytes key not None):
+        """The connected account of this normalized bare address, or None."""
+        return self._bare.get(key)
+
+    def accounts(self):
+        """All connected accounts, as a list."""
+        return list(self._bare.values())
+
+    def bind(self, JID jid not None, Conn conn, bytes lang, session):
+        """Enter a newly bound stream. ValueError if the full address is taken."""
+        cdef JID bare = jid.bare
+        cdef ConnectedAccount account
+        if jid.norm in self._full:
+            raise ValueError("bound already")
+        account = self._bare.get(bare.norm)
+        if account is None:
+            account = ConnectedAccount(bare)
+            self._bare[account.key] = account
+        cdef Resource resource = Resource(jid, account, conn, lang, session)
+        account.resources.append(resource)
+        self._full[jid.norm] = resource
+        return resource
+
+    def unbind(self, Resource resource not None):
+        """Take a resource out; True if it was its account's last."""
+        if self._full.get(resource.jid.norm) is resource:
+            del self._full[resource.jid.norm]
+            resource.account.resources.remove(resource)
+            if not resource.account.resources:
+                del self._bare[resource.account.key]
+        return not resource.account.resources
+
+    cdef int relay(self, Resource sender, Stanza stanza) except -1:
+        """Deliver what needs no decision; 0 leaves the stanza to the router.
+
+        Messages to a connected full address (RFC 6121 8.5.3.1) and chat, normal and headline messages to a bare
+        address with available resources of non-negative priority (8.5.2.1.1; 5-19.a); IQs to a full address
+        unless access is to be checked first (5-21).
+        """
+        cdef Py_ssize_t n
+        cdef const unsigned char* p
+        cdef int kind = stanza.kind
+        cdef int type = stanza.type
+        cdef Py_ssize_t id_length
+        if kind != KIND_MESSAGE and kind != KIND_IQ:
+            return 0
+        p = stanza.to_ptr(&n)
+        if n <= 0:
+            return 0
+        if kind == KIND_IQ:
+            stanza.id_ptr(&id_length)
+            if id_length == -1:
+                return 0  # 5-10.a
+            if type == TYPE_GET or type == TYPE_SET:
+                if self.iq_needs_presence or stanza.nchild != 1:
+                    return 0
+            elif type != TYPE_RESULT and type != TYPE_ERROR:
+                return 0
+        cdef bytes key = PyBytes_FromStringAndSize(<const char*> p, n)
+        found = self._full.get(key)
+        if found is not None:
+            self.routed += 1
+            return (<Resource> found).deliver(stanza, sender)
+        if kind == KIND_IQ:
+            return 0
+        if type == TYPE_NONE or type == TYPE_CHAT or type == TYPE_NORMAL or type == TYPE_HEADLINE:
+            found = self._bare.get(key)
+            if found is not None:
+                return self.deliver_bare(stanza, sender, <ConnectedAccount> found) > 0
+        return 0
+
+    def relay_stanza(self, Resource sender not None, Stanza stanza not None):
+        """`relay` for Python; True if the stanza was delivered."""
+        return self.relay(sender, stanza) != 0
+
+    cdef int deliver_bare(self, Stanza stanza, Resource sender, ConnectedAccount account) except -1:
+        cdef Resource resource
+        cdef int delivered = 0
+        # a copy: a delivery may pass an output limit and end a stream
+        for resource in tuple(account.resources):
+            if resource.available and resource.priority >= 0:
+                delivered += resource.deliver(stanza, sender)
+        self.routed += delivered
+        return delivered
+
+    def deliver_to_bare(self, Stanza stanza not None, Resource sender not None, ConnectedAccount account not None):
+        """To all available resources of non-negative priority (RFC 6121 8.5.2.1.1); how many there were."""
+        return self.deliver_bare(stanza, sender, account)
+
+    def broadcast(self, list contacts not None, bytes head not None, bytes tail not None):
+        """Presence to the available resources of each connected contact (RFC 6121 4.2.2); deliveries made.
+
+        `contacts` holds normalized bare addresses; `head` and `tail` are those of `Stanza.split`.
+        """
+        cdef ConnectedAccount account
+        cdef Resource resource
+        cdef int delivered = 0
+        for key in contacts:
+            found = self._bare.get(key)
+            if found is None:
+                continue
+            account = <ConnectedAccount> found
+            for resource in tuple(account.resources):
+                if resource.available and resource.conn is not None:
+                    _append(resource.conn, head, account.wire, tail)
+                    delivered += 1
+        self.routed += delivered
+        return delivered
+
+
+def fan_out(list resources not None, bytes head not None, bytes tail not None, bytes to=None):
+    """One stanza to each of `resources`, addressed to its full JID, or to `to` for all; deliveries made."""
+    cdef Resource resource
+    cdef int delivered = 0
+    for resource in resources:
+        if resource.conn is not None:
+            _append(resource.conn, head, to if to is not None else resource.jid.wire, tail)
+            delivered += 1
+    return delivered

@@ -1,0 +1,5 @@
+"""Who may log in."""
+
+from xmppd.auth.local import Credentials, ImportFailure, ImportReport, LocalAuth, LocalAuthSettings, Verdict
+
+__all__ = ["Credentials", "ImportFailure", "ImportReport", "LocalAuth", "LocalAuthSettings", "Verdict"]

@@ -1,0 +1,150 @@
+"""The accounts the server works with: loaded once, changed one step after the other.
+
+What changes an account (roster, subscriptions) waits for the disk; what routes does not. So each account has a
+queue of jobs that run in order, one at a time, and nobody else waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from xmppd.core.roster import Roster, is_empty
+from xmppd.errors import StanzaError
+from xmppd.events import fields
+from xmppd.jid import JID
+from xmppd.records import RosterItem
+
+log = logging.getLogger("xmppd.core.accounts")
+
+
+class Records(Protocol):
+    """What the core asks of the store."""
+
+    async def load(self, account: JID) -> tuple[int, int, list[RosterItem]] | None:
+        """Id of an account, version and items of its roster; None if there is no such account."""
+
+    async def put(self, account_id: int, item: RosterItem) -> int:
+        """Commit one item; the roster's version after it."""
+
+    async def remove(self, account_id: int, contact: str) -> int | None:
+        """Commit the removal of one item; the roster's version after it, None if there was none."""
+
+
+class Account:
+    """A local account: its bare address and its roster. Changes go to the store first, then to memory."""
+
+    __slots__ = ("_records", "account_id", "jid", "roster")
+
+    def __init__(self, jid: JID, account_id: int, roster: Roster, records: Records) -> None:
+        self.jid = jid
+        self.account_id = account_id
+        self.roster = roster
+        self._records = records
+
+    async def put(self, item: RosterItem) -> None:
+        """Commit a roster item, then have it in memory. Errors: those of the store, nothing changed then."""
+        if is_empty(item):
+            await self.remove(item)
+        else:
+            self.roster.put(item, await self._records.put(self.account_id, item))
+
+    async def remove(self, item: RosterItem) -> None:
+        """Commit the removal of a roster item, then forget it."""
+        version = await self._records.remove(self.account_id, item.jid)
+        self.roster.remove(item, self.roster.version if version is None else version)
+
+
+Job = Callable[[Account | None], Awaitable[None]]
+
+
+class Accounts:
+    """All accounts in memory: those with connected resources, and the `idle_limit` last used others."""
+
+    def __init__(self, records: Records, *, idle_limit: int = 1000, queue_limit: int = 1000) -> None:
+        self._records = records
+        self._idle_limit = idle_limit
+        self._queue_limit = queue_limit
+        self._connected: dict[bytes, Account] = {}
+        self._idle: OrderedDict[bytes, Account] = OrderedDict()
+        self._working: dict[bytes, Account] = {}  # a job has it: there must not be a second one
+        self._jobs: dict[bytes, deque[Job]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def get(self, jid: JID) -> Account | None:
+        """The account of a bare address if it is in memory."""
+        key = jid.norm
+        return self._connected.get(key) or self._idle.get(key) or self._working.get(key)
+
+    async def load(self, jid: JID) -> Account | None:
+        """The account of a bare address; None if there is no such account."""
+        known = self.get(jid)
+        if known is None:
+            record = await self._records.load(jid)
+            if record is None:
+                return None
+            # another load may have been quicker: there is one Account for an address
+            account_id, version, items = record
+            known = self.get(jid) or Account(jid, account_id, Roster(version, items), self._records)
+        if jid.norm not in self._connected:
+            self._idle[jid.norm] = known
+            self._idle.move_to_end(jid.norm)
+            while len(self._idle) > self._idle_limit:
+                self._idle.popitem(last=False)
+        return known
+
+    def connected(self, account: Account) -> None:
+        """Keep an account in memory until `disconnected`."""
+        self._idle.pop(account.jid.norm, None)
+        self._connected[account.jid.norm] = account
+
+    def disconnected(self, account: Account) -> None:
+        """The account has no connected resource any more."""
+        if self._connected.pop(account.jid.norm, None) is not None:
+            self._idle[account.jid.norm] = account
+
+    def forget(self, jid: JID) -> None:
+        """Drop an account that was deleted."""
+        self._connected.pop(jid.norm, None)
+        self._idle.pop(jid.norm, None)
+
+    def perform(self, jid: JID, job: Job) -> None:
+        """Run `job` with the account of the bare address `jid` (or None) when all earlier jobs for it are done.
+
+        Raises StanzaError (resource-constraint) if too many wait already.
+        """
+        waiting = self._jobs.get(jid.norm)
+        if waiting is not None:
+            if len(waiting) >= self._queue_limit:
+                raise StanzaError("resource-constraint")
+            waiting.append(job)
+            return
+        self._jobs[jid.norm] = deque([job])
+        task = asyncio.get_running_loop().create_task(self._run(jid))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self) -> None:
+        """Wait until no job is left."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    async def _run(self, jid: JID) -> None:
+        jobs = self._jobs[jid.norm]
+        try:
+            while jobs:
+                job = jobs.popleft()
+                try:
+                    account = await self.load(jid)
+                    if account is not None:
+                        self._working[jid.norm] = account
+                    await job(account)
+                except Exception:
+                    # jobs answer the sender themselves; what comes here is a fault of ours
+                    log.exception("account job failed", extra=fields(account=str(jid)))
+        finally:
+            del self._jobs[jid.norm]
+            self._working.pop(jid.norm, None)

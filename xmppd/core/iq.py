@@ -1,0 +1,112 @@
+"""IQ requests that the server answers itself: the route table and how an answer goes back (RFC 6120 8.2.3).
+
+A feature is a module with plain functions and a literal `ROUTES`. The key says what is asked, of whom; the function
+gets a `Request` and returns the payload of the result, or raises StanzaError. A function that waits is a coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from xmppd._fast.element import Element
+from xmppd._fast.reader import Stanza
+from xmppd._fast.route import Resource
+from xmppd.core.site import Site, bounce
+from xmppd.errors import StanzaError
+from xmppd.events import fields
+from xmppd.jid import JID
+
+log = logging.getLogger("xmppd.core.iq")
+
+
+class Scope(Enum):
+    """Whom an IQ is addressed to, seen from its sender."""
+
+    HOST = "host"  # a served domain
+    OWN = "own"  # the sender's own account: no 'to', or its bare address
+    ACCOUNT = "account"  # another local account's bare address
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One IQ get or set for the server: who asks, and on whose behalf the server answers (`to`)."""
+
+    site: Site
+    sender: Resource
+    stanza: Stanza
+    to: JID
+
+    @property
+    def payload(self) -> Element:
+        """The one child of the IQ, as a tree."""
+        return next(iter(self.stanza.element()))
+
+
+Answer = bytes | Awaitable[bytes]
+Feature = Callable[[Request], Answer]
+Key = tuple[Literal["get", "set"], Scope, str, str]  # type, scope, namespace and name of the payload
+Routes = Mapping[Key, Feature]
+
+
+class RouteConflict(Exception):
+    """Two features claim the same request; found at start."""
+
+
+def merge(tables: Iterable[Routes]) -> dict[Key, Feature]:
+    """One table of all features. Raises RouteConflict."""
+    routes: dict[Key, Feature] = {}
+    for table in tables:
+        for key, feature in table.items():
+            if key in routes:
+                raise RouteConflict(f"{key[0]} {key[1].value} {{{key[2]}}}{key[3]} has two features")
+            routes[key] = feature
+    return routes
+
+
+def answer(routes: Routes, request: Request, scope: Scope) -> None:
+    """Let the feature answer a get or set, or answer `service-unavailable` (5-10.d)."""
+    stanza, sender = request.stanza, request.sender
+    payload_ns, payload_name = stanza.child(0)
+    key: Key = ("get" if stanza.type == "get" else "set", scope, payload_ns, payload_name)
+    feature = routes.get(key)
+    if feature is None:
+        bounce(sender, stanza, StanzaError("service-unavailable"))
+        return
+    try:
+        result = feature(request)
+    except Exception as error:
+        _refuse(request, error)
+        return
+    if isinstance(result, bytes):
+        _reply(request, result)
+    else:
+        request.site.spawn(_answer_later(request, result))
+
+
+async def _answer_later(request: Request, result: Awaitable[bytes]) -> None:
+    try:
+        payload = await result
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        _refuse(request, error)
+    else:
+        _reply(request, payload)
+
+
+def _reply(request: Request, payload: bytes) -> None:
+    # 5-4.b, 5-4.c: from the host it was sent to; for the own account without 'from'
+    from_ = request.to.wire if request.to != request.sender.jid.bare else b""
+    request.sender.send(request.stanza.reply(payload, to=request.sender.jid.wire, from_=from_))
+
+
+def _refuse(request: Request, error: Exception) -> None:
+    if not isinstance(error, StanzaError):
+        log.error("feature failed", exc_info=error, extra=fields(account=str(request.sender.jid)))
+        error = StanzaError("internal-server-error")
+    bounce(request.sender, request.stanza, error)

@@ -1,0 +1,117 @@
+"""An account's roster in memory (RFC 6121 2): what the rules ask of it, and how it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from xml.sax.saxutils import escape, quoteattr
+
+from msgspec.structs import replace
+
+from xmppd import ns
+from xmppd.core.subscription import State
+from xmppd.jid import JID
+from xmppd.records import RosterItem
+
+
+def state_of(item: RosterItem) -> State:
+    """The state of RFC 6121 A.1 that an item is in."""
+    return State.of(item.subscription, ask=item.ask, pending_in=item.pending_in is not None)
+
+
+def moved(item: RosterItem, state: State, *, request: bytes | None = None) -> RosterItem:
+    """The item in another state; one that says more than "a request came in" is shown to the client (A.1)."""
+    return replace(
+        item,
+        subscription=state.subscription,
+        ask=state.ask,
+        pending_in=(item.pending_in or request) if state.pending_in else None,
+        listed=item.listed or state.subscription != "none" or state.ask,
+    )
+
+
+def is_empty(item: RosterItem) -> bool:
+    """Whether nothing is left that has to be kept."""
+    return not item.listed and item.pending_in is None and not item.approved
+
+
+def item_xml(item: RosterItem) -> bytes:
+    """`<item/>` as a child of the roster query (RFC 6121 2.1.2)."""
+    parts = [f"<item jid={quoteattr(item.jid)} subscription='{item.subscription}'"]
+    if item.name:
+        parts.append(f" name={quoteattr(item.name)}")
+    if item.ask:
+        parts.append(" ask='subscribe'")
+    if item.approved:
+        parts.append(" approved='true'")
+    if item.groups:
+        parts.append(">")
+        parts.extend(f"<group>{escape(group)}</group>" for group in item.groups)
+        parts.append("</item>")
+    else:
+        parts.append("/>")
+    return "".join(parts).encode()
+
+
+class Roster:
+    """The items of one account by normalized contact address."""
+
+    __slots__ = ("_items", "_subscribers", "version")
+
+    def __init__(self, version: int, items: Iterable[RosterItem]) -> None:
+        self.version = version
+        self._items = {item.jid.encode(): item for item in items}
+        self._subscribers: list[bytes] | None = None
+
+    def __iter__(self) -> Iterator[RosterItem]:
+        return iter(self._items.values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, contact: JID) -> RosterItem | None:
+        """The item of a contact, listed or not."""
+        return self._items.get(contact.norm)
+
+    def state(self, contact: JID) -> State:
+        """The subscription state towards a contact; none at all is NONE (RFC 6121 A.1)."""
+        item = self._items.get(contact.norm)
+        return state_of(item) if item is not None else State.NONE
+
+    def put(self, item: RosterItem, version: int) -> None:
+        """Enter or replace an item, after it was committed as `version`."""
+        self._items[item.jid.encode()] = item
+        self._subscribers = None
+        self.version = version
+
+    def remove(self, item: RosterItem, version: int) -> None:
+        """Take an item out, after that was committed as `version`."""
+        self._items.pop(item.jid.encode(), None)
+        self._subscribers = None
+        self.version = version
+
+    @property
+    def subscribers(self) -> list[bytes]:
+        """Normalized addresses of the contacts that see this account's presence (from or both). Do not change it."""
+        if self._subscribers is None:
+            self._subscribers = [
+                key for key, item in self._items.items() if item.subscription in ("from", "both")
+            ]
+        return self._subscribers
+
+    def sees(self, contact: JID) -> bool:
+        """Whether the account is subscribed to the contact's presence (to or both)."""
+        item = self._items.get(contact.norm)
+        return item is not None and item.subscription in ("to", "both")
+
+    def shows_to(self, contact: JID) -> bool:
+        """Whether the contact is subscribed to the account's presence (from or both)."""
+        item = self._items.get(contact.norm)
+        return item is not None and item.subscription in ("from", "both")
+
+    def to_xml(self) -> bytes:
+        """The `<query/>` of a roster result (RFC 6121 2.1.4)."""
+        return (
+            f"<query xmlns='{ns.ROSTER}'>".encode()
+            + b"".join(item_xml(item) for item in self._items.values() if item.listed)
+            + b"</query>"
+        )

@@ -1,0 +1,146 @@
+"""RFC 6120 10 and RFC 6121 8: where a client's stanza goes, by kind and address.
+
+The routing table has relayed what needs no decision (`_fast.route`). What comes here is decided by who is addressed:
+nobody, a served host, a local account, a foreign domain.
+"""
+
+from __future__ import annotations
+
+from xmppd._fast.reader import Stanza
+from xmppd._fast.route import ConnectedAccount, Resource
+from xmppd.core import iq, presence
+from xmppd.core.delivery import MESSAGES, Fate, Reach
+from xmppd.core.site import Site, bounce
+from xmppd.core.subscription import SubscriptionType
+from xmppd.errors import StanzaError
+from xmppd.jid import JID, JIDError
+
+MESSAGE_TYPES = frozenset(type_ for _, type_ in MESSAGES)
+IQ_TYPES = frozenset(("get", "set", "result", "error"))
+BROADCAST_TYPES = frozenset((None, "unavailable"))
+
+
+class Router:
+    """Routes the stanzas of open streams. Never waits."""
+
+    def __init__(self, site: Site, routes: iq.Routes) -> None:
+        self.site = site
+        self.routes = routes
+        self._by_kind = {"message": self._message, "presence": self._presence, "iq": self._iq}
+
+    def route(self, sender: Resource, stanza: Stanza) -> None:
+        """Deliver, answer or refuse one stanza; every refusal goes back to its sender."""
+        try:
+            text = stanza.to
+            to = JID.parse(text) if text is not None else None
+            self._by_kind[stanza.name](sender, stanza, to)
+        except JIDError as error:
+            bounce(sender, stanza, StanzaError("jid-malformed", str(error)))
+        except StanzaError as error:
+            bounce(sender, stanza, error)
+
+    # messages (RFC 6121 5, 8.5)
+
+    def _message(self, sender: Resource, stanza: Stanza, to: JID | None) -> None:
+        # 10.3.1: without 'to' it is for the sender's own account
+        to = to or sender.jid.bare
+        self._check_domain(to)
+        if to.local is None:
+            raise StanzaError("service-unavailable")  # 5-17.3
+        type_ = stanza.type if stanza.type in MESSAGE_TYPES else "normal"  # RFC 6121 5.2.2
+        match = self.site.table.full(to.norm)
+        account = self.site.table.bare(to.bare.norm)
+        fate = MESSAGES[self._reach(match, account), type_]
+        if fate is Fate.DELIVER and match is not None:
+            match.relay(stanza, sender)
+        elif fate is Fate.DELIVER_AVAILABLE and account is not None:
+            self.site.table.deliver_to_bare(stanza, sender, account)
+        elif fate is Fate.DELIVER_CONNECTED and account is not None:
+            for resource in list(account.resources):
+                if not resource.available:
+                    resource.relay(stanza, sender)
+        elif fate is Fate.BOUNCE:
+            raise StanzaError("service-unavailable")
+
+    def _reach(self, match: Resource | None, account: ConnectedAccount | None) -> Reach:
+        if match is not None:
+            return Reach.MATCH
+        if account is None:
+            return Reach.NOBODY
+        if any(r.available and r.priority >= 0 for r in account.resources):
+            return Reach.AVAILABLE
+        if self.site.settings.reach_without_presence and not all(r.available for r in account.resources):
+            return Reach.CONNECTED
+        return Reach.NOBODY
+
+    # presence (RFC 6121 3, 4)
+
+    def _presence(self, sender: Resource, stanza: Stanza, to: JID | None) -> None:
+        type_ = stanza.type
+        if to is None:
+            if type_ is None:
+                presence.announce(self.site, sender, stanza)
+            elif type_ == "unavailable":
+                presence.withdraw(self.site, sender, stanza)
+            elif type_ != "error":
+                raise StanzaError("bad-request", "this type of presence needs a 'to'")
+            return
+        if type_ in presence.SUBSCRIPTION_TYPES:
+            if to.bare.local is None:
+                raise StanzaError("service-unavailable")
+            subscription_type: SubscriptionType = type_
+            presence.outbound(self.site, sender, stanza, to, subscription_type)
+            return
+        self._check_domain(to)
+        if type_ in BROADCAST_TYPES:
+            if to.local is not None:
+                presence.direct(self.site, sender, stanza, to)
+        elif type_ == "probe":
+            presence.probe(self.site, sender, to)
+        elif type_ == "error":
+            resource = self.site.table.full(to.norm)
+            if resource is not None:
+                resource.relay(stanza, sender)
+        else:
+            raise StanzaError("bad-request", "no such type of presence")
+
+    # IQ (RFC 6120 8.2.3, 10.3.3, RFC 6121 8.5)
+
+    def _iq(self, sender: Resource, stanza: Stanza, to: JID | None) -> None:
+        type_ = stanza.type
+        if not stanza.id:
+            raise StanzaError("bad-request", "an IQ has an 'id'")  # 5-6.2, 5-10.a
+        if type_ not in IQ_TYPES:
+            raise StanzaError("bad-request", "an IQ has the type get, set, result or error")  # 5-10.b, 5-10.c
+        asks = type_ in ("get", "set")
+        if asks and stanza.nchild != 1:
+            raise StanzaError("bad-request", "a get or set has exactly one child")  # 5-10.f
+        own = sender.jid.bare
+        to = to or own
+        if to.domain not in self.site.hosts:
+            if asks:
+                raise StanzaError("remote-server-not-found")
+            return
+        match = self.site.table.full(to.norm)
+        if match is not None:
+            if asks and self.site.table.iq_needs_presence and not self._shares_presence(match, own):
+                raise StanzaError("service-unavailable")  # RFC 6121 8.5.3.1
+            match.relay(stanza, sender)
+        elif not asks:
+            return  # 5-10.e: an answer nobody asked for
+        elif to.local is None:
+            iq.answer(self.routes, iq.Request(self.site, sender, stanza, to), iq.Scope.HOST)
+        elif to.resource is not None:
+            raise StanzaError("service-unavailable")  # 5-20.2
+        else:
+            scope = iq.Scope.OWN if to == own else iq.Scope.ACCOUNT
+            iq.answer(self.routes, iq.Request(self.site, sender, stanza, to), scope)
+
+    def _shares_presence(self, resource: Resource, asker: JID) -> bool:
+        bare = resource.jid.bare
+        account = self.site.accounts.get(bare)
+        return bare == asker or (account is not None and account.roster.shows_to(asker))
+
+    def _check_domain(self, to: JID) -> None:
+        if to.domain not in self.site.hosts:
+            raise StanzaError("remote-server-not-found")

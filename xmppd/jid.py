@@ -1,0 +1,7 @@
+"""XMPP addresses (RFC 6122): `JID`, and the preparation of their parts."""
+
+from __future__ import annotations
+
+from xmppd._fast.jid import JID, JIDError, prep_domain, prep_local, prep_resource
+
+__all__ = ["JID", "JIDError", "prep_domain", "prep_local", "prep_resource"]

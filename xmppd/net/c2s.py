@@ -1,0 +1,436 @@
+"""Client connections: carries out what the stream machine asks for, and keeps the limits of RFC 6120 13.12.
+
+`Service` is one set of client listeners with one policy; `Session` is one connection. The core is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xmppd._fast.conn import Conn, Handler
+from xmppd._fast.reader import Limits, Stanza, StreamHeader, StreamReader
+from xmppd._fast.route import Resource, RouteTable
+from xmppd._fast.tls import TLSContext
+from xmppd._fast.wire import Allowance, Wire
+from xmppd.errors import StanzaError, StreamError
+from xmppd.events import count, fields
+from xmppd.jid import JID
+from xmppd.net.deadlines import TICK_S, Deadline, Wheel
+from xmppd.stream import actions as act
+from xmppd.stream.c2s import C2SSettings, C2SStream, HostFacts
+
+log = logging.getLogger("xmppd.net.c2s")
+
+
+class Authenticator(Protocol):
+    """Who may log in."""
+
+    async def look_up(self, username: str, domain: str, mechanism: str) -> act.Credentials:
+        """SCRAM keys; made-up ones for an unknown account."""
+
+    async def verify(self, username: str, domain: str, password: str, address: str) -> act.Verdict:
+        """Whether a password is right."""
+
+
+class Core(Protocol):
+    """The server behind the streams."""
+
+    @property
+    def table(self) -> RouteTable:
+        """The routing table, for the relaying that needs no decision."""
+
+    async def bind(
+        self, account: JID, resource: str | None, conn: Conn, lang: bytes | None, session: Session
+    ) -> Resource:
+        """Bind a resource; raises StanzaError."""
+
+    def unbind(self, resource: Resource) -> None:
+        """The stream of a resource ends."""
+
+    def route(self, sender: Resource, stanza: Stanza) -> None:
+        """A stanza of an open stream that the table did not relay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds; 0 for `idle_ping_s` means that nobody is pinged."""
+
+    negotiation_s: float = 60.0
+    close_s: float = 5.0
+    idle_ping_s: float = 300.0
+    ping_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How many connections: of one address (/64 for IPv6), and not logged in, of all."""
+
+    per_address: int = 256
+    unauthenticated: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All a session is made with. A reload replaces it for new connections."""
+
+    stream: C2SSettings
+    hosts: Mapping[str, HostFacts]
+    times: Times
+    caps: Caps
+    limits: Limits  # of a stream that is logged in
+    preauth_limits: Limits
+    allowance: Allowance
+
+
+class Service:
+    """The client side of the server: accepts connections and knows every session."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        contexts: Mapping[str, TLSContext],
+        default_context: TLSContext,
+        auth: Authenticator,
+        core: Core,
+        wheel: Wheel,
+    ) -> None:
+        self.policy = policy
+        self.contexts = contexts
+        self.default_context = default_context
+        self.auth = auth
+        self.core = core
+        self.wheel = wheel
+        self.sessions: set[Session] = set()
+        self.unauthenticated: dict[Session, None] = {}  # oldest first
+        self._of_address: dict[str, int] = {}
+        self._empty: asyncio.Event | None = None
+
+    # what listeners call
+
+    def accept(self, conn: Conn) -> Handler | None:
+        """A session for a new connection, or None to refuse it."""
+        caps = self.policy.caps
+        address = address_group(conn.peer)
+        if self._of_address.get(address, 0) >= caps.per_address:
+            count("connections_refused_address")
+            log.warning("connection refused", extra=fields(peer=conn.peer, limit="connections_per_address"))
+            return None
+        if len(self.unauthenticated) >= caps.unauthenticated:
+            count("connections_refused_unauthenticated")
+            log.warning(
+                "connection refused", extra=fields(peer=conn.peer, limit="unauthenticated_connections")
+            )
+            return None
+        count("connections_accepted")
+        session = Session(self, conn, address)
+        self._of_address[address] = self._of_address.get(address, 0) + 1
+        self.sessions.add(session)
+        self.unauthenticated[session] = None
+        return session.wire
+
+    def select(self, conn: Conn, sni: str | None) -> TLSContext | None:
+        """The certificate for a ClientHello: its server name, else the `to` of the header before (3-4.2)."""
+        name = sni
+        if name is None and isinstance(conn.handler, Wire):
+            name = conn.handler.session.stream.host
+        return self.contexts.get(name.lower(), self.default_context) if name else self.default_context
+
+    # what sessions call
+
+    def forget(self, session: Session) -> None:
+        """The connection of a session has ended."""
+        self.sessions.discard(session)
+        self.unauthenticated.pop(session, None)
+        left = self._of_address.get(session.address, 0) - 1
+        if left > 0:
+            self._of_address[session.address] = left
+        else:
+            self._of_address.pop(session.address, None)
+        if self._empty is not None and not self.sessions:
+            self._empty.set()
+
+    def partial_over(self) -> None:
+        """Unfinished stanzas hold too much memory: the oldest connection that is not logged in goes."""
+        for session in self.unauthenticated:
+            if session.wire.reader.pending_bytes:
+                count("partial_bytes_evicted")
+                session.close(StreamError("policy-violation", app="partial_bytes_total"))
+                return
+
+    async def shut_down(self) -> None:
+        """End every stream with system-shutdown; returns when all have ended, at most after the close time-out."""
+        self._empty = asyncio.Event()
+        for session in list(self.sessions):
+            session.close(StreamError("system-shutdown"))
+        if self.sessions:
+            try:
+                await asyncio.wait_for(self._empty.wait(), self.policy.times.close_s + 2 * TICK_S)
+            except TimeoutError:
+                for session in list(self.sessions):
+                    session.wire.conn.abort()
+
+
+def address_group(address: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 of an IPv6 address."""
+    if ":" not in address:
+        return address
+    head, _, tail = address.partition("::")
+    groups = head.split(":") if head else []
+    if "::" in address:
+        groups += ["0"] * (8 - len(groups) - (len(tail.split(":")) if tail else 0))
+        groups += tail.split(":") if tail else []
+    return ":".join(groups[:4]) + "::/64"
+
+
+class Session(Deadline):
+    """One client connection: its wire, its stream machine, and its resource once bound."""
+
+    __slots__ = ("_waiting", "address", "pinged", "resource", "service", "since", "stream", "wire")
+
+    def __init__(self, service: Service, conn: Conn, address: str) -> None:
+        super().__init__()
+        policy = service.policy
+        self.service = service
+        self.address = address
+        direct_tls = conn.listener is not None and conn.listener.direct_tls
+        self.stream = C2SStream(policy.stream, policy.hosts, direct_tls=direct_tls)
+        self.wire = Wire(
+            conn,
+            StreamReader(limits=policy.preauth_limits),
+            service.core.table,
+            self,
+            policy.allowance,
+        )
+        self.resource: Resource | None = None
+        self.pinged = False
+        self._waiting: asyncio.Task[None] | None = None
+        self._expire_in(policy.times.negotiation_s)
+
+    def __hash__(self) -> int:
+        return id(self) >> 4
+
+    # what the wire calls
+
+    def header(self, header: StreamHeader) -> None:
+        """A stream header came in."""
+        self._run(self.stream.header(header))
+
+    def stanza(self, stanza: Stanza) -> None:
+        """A first-level element that the routing table did not relay."""
+        resource = self.resource
+        if resource is not None and stanza.kind and self.stream.is_open:
+            self._route(resource, stanza)
+        else:
+            self._run(self.stream.stanza(stanza, self.wire.reader.pending_bytes))
+
+    def stream_close(self) -> None:
+        """The peer's closing tag."""
+        self._run(self.stream.stream_close())
+
+    def stream_error(self, error: StreamError) -> None:
+        """The reader found a fault."""
+        self._run(self.stream.stream_error(error))
+
+    def tls_open(self) -> None:
+        """The TLS handshake is done."""
+        conn = self.wire.conn
+        info = conn.info()
+        facts = act.TLSFacts(
+            info.version if info is not None else "", conn.channel_bindings(), tuple(conn.peer_chain())
+        )
+        self._run(self.stream.tls_open(facts))
+
+    def closed(self, reason: str) -> None:
+        """The connection is gone, for whatever reason."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._run(self.stream.eof(reason))
+        self._leave()
+        self.service.wheel.set(self, 0)
+        self.service.forget(self)
+
+    def overflow(self) -> None:
+        """The client does not read: what is kept for it has passed the limit."""
+        count("streams_overflowed")
+        log.warning("client does not read", extra=self._fields(limit="output_bytes"))
+        self.wire.conn.abort()
+
+    def throttled(self, ticks: int) -> None:
+        """The stream has used up its rate: it is read again after `ticks`."""
+        count("streams_rate_limited")
+        asyncio.get_running_loop().call_later(ticks * TICK_S, self.wire.release)
+
+    def partial_over(self) -> None:
+        """All unfinished stanzas together hold too much memory."""
+        self.service.partial_over()
+
+    # what the core and the service call
+
+    def close(self, error: StreamError | None) -> None:
+        """End the stream from our side."""
+        self._run(self.stream.close(error))
+
+    # deadlines
+
+    def _expire_in(self, seconds: float) -> None:
+        self.service.wheel.set(self, seconds)
+
+    def expire(self) -> None:
+        """Negotiation took too long, the peer did not answer our closing tag, or the stream was silent."""
+        times = self.service.policy.times
+        if not self.stream.is_open:
+            self._run(self.stream.timeout("close" if self.stream.is_closing else "negotiation"))
+            return
+        silent_s = self.wire.idle_ticks * TICK_S
+        if self.pinged and silent_s >= times.ping_timeout_s:
+            count("streams_idle_timeout")
+            self.close(StreamError("connection-timeout"))
+        elif silent_s >= times.idle_ping_s and not self.pinged:
+            self.pinged = True
+            self._ping()
+            self._expire_in(times.ping_timeout_s)
+        else:
+            self.pinged = False
+            self._expire_in(times.idle_ping_s - min(silent_s, times.idle_ping_s - TICK_S))
+
+    def _ping(self) -> None:
+        """XEP-0199 4.1; whatever the client sends next shows that it is there."""
+        assert self.resource is not None
+        host = self.resource.jid.domain.encode()
+        self.resource.send(
+            b"<iq type='get' id='ping-%d' from='%s' to='%s'><ping xmlns='urn:xmpp:ping'/></iq>"
+            % (self.service.wheel.now, host, self.resource.jid.wire)
+        )
+
+    # carrying out what the machine asks for
+
+    def _route(self, resource: Resource, stanza: Stanza) -> None:
+        try:
+            self.service.core.route(resource, stanza)
+        except Exception:
+            log.exception("routing failed", extra=self._fields(kind=stanza.name))
+            self.close(StreamError("internal-server-error"))
+
+    def _run(self, actions: list[act.Action]) -> None:
+        for action in actions:
+            _PERFORM[type(action)](self, action)
+
+    def _send(self, action: act.Send) -> None:
+        self.wire.conn.write(action.data)
+
+    def _start_tls(self, _action: act.StartTLS) -> None:
+        self.wire.reader.restart()
+        self.wire.conn.start_tls()
+
+    def _restart(self, _action: act.Restart) -> None:
+        self.wire.reader.restart()
+
+    def _look_up(self, action: act.LookUp) -> None:
+        self._wait(
+            self.service.auth.look_up(action.username, action.domain, action.mechanism),
+            self.stream.credentials,
+        )
+
+    def _verify(self, action: act.Verify) -> None:
+        self._wait(
+            self.service.auth.verify(action.username, action.domain, action.password, self.address),
+            self.stream.verified,
+        )
+
+    def _authenticated(self, action: act.Authenticated) -> None:
+        self.service.unauthenticated.pop(self, None)
+        self.wire.reader.set_limits(self.service.policy.limits)
+
+    def _bind(self, action: act.Bind) -> None:
+        lang = self.stream.lang.encode() if self.stream.lang is not None else None
+
+        async def bind() -> Resource | StanzaError:
+            try:
+                return await self.service.core.bind(
+                    action.account, action.resource, self.wire.conn, lang, self
+                )
+            except StanzaError as error:
+                return error
+
+        def bound(result: Resource | StanzaError) -> list[act.Action]:
+            if isinstance(result, StanzaError):
+                return self.stream.bind_failed(result)
+            self.resource = result
+            return self.stream.bound(result.jid)
+
+        self._wait(bind(), bound)
+
+    def _opened(self, _action: act.Opened) -> None:
+        assert self.resource is not None
+        self.wire.attach_resource(self.resource)
+        self._expire_in(self.service.policy.times.idle_ping_s)
+
+    def _deliver(self, action: act.Deliver) -> None:
+        # also a stanza that came behind our closing tag: its sender is no longer connected, but it counts (1-18.b)
+        if self.resource is not None:
+            self._route(self.resource, action.stanza)
+
+    def _close(self, action: act.Close) -> None:
+        self._leave()
+        if action.await_peer:
+            self._expire_in(self.service.policy.times.close_s)
+
+    def _disconnect(self, _action: act.Disconnect) -> None:
+        self._leave()
+        self.wire.deafen()
+        self.wire.conn.close()
+
+    def _note(self, action: act.Note) -> None:
+        counter = act.NOTES[action.event]
+        if counter is not None:
+            count(counter)
+        log.info(action.event, extra=self._fields(**action.fields))
+
+    def _leave(self) -> None:
+        if self.resource is not None:
+            self.service.core.unbind(self.resource)
+
+    def _wait(self, question: Awaitable[Any], then: Callable[[Any], list[act.Action]]) -> None:
+        """Read nothing until `question` is answered, then go on with the answer."""
+        self.wire.hold()
+
+        async def answer() -> None:
+            try:
+                result = await question
+                self._waiting = None
+                self._run(then(result))
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                self._waiting = None
+                log.exception("question failed", extra=self._fields())
+                self.close(StreamError("internal-server-error"))
+            self.wire.release()
+
+        self._waiting = asyncio.get_running_loop().create_task(answer())
+
+    def _fields(self, **more: Any) -> dict[str, Any]:
+        known: dict[str, Any] = {"peer": self.wire.conn.peer}
+        if self.resource is not None:
+            known["jid"] = str(self.resource.jid)
+        return fields(**{**known, **more})
+
+
+_PERFORM: Mapping[type, Callable[[Session, Any], None]] = {
+    act.Send: Session._send,
+    act.StartTLS: Session._start_tls,
+    act.Restart: Session._restart,
+    act.LookUp: Session._look_up,
+    act.Verify: Session._verify,
+    act.Authenticated: Session._authenticated,
+    act.Bind: Session._bind,
+    act.Opened: Session._opened,
+    act.Deliver: Session._deliver,
+    act.Close: Session._close,
+    act.Disconnect: Session._disconnect,
+    act.Note: Session._note,
+}

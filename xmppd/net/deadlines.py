@@ -1,0 +1,86 @@
+"""Many coarse deadlines at a constant cost each: a wheel turned by one timer.
+
+A connection is on the wheel once. Moving its deadline back costs nothing: it is noticed when the old slot comes up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+TICK_S: Final = 0.25
+
+
+class Deadline:
+    """Something that may fall due; `due` is a tick, 0 means never."""
+
+    __slots__ = ("_slot", "due")
+
+    def __init__(self) -> None:
+        self.due = 0
+        self._slot = 0
+
+    def expire(self) -> None:
+        """Called when `due` has come. May set another deadline."""
+        raise NotImplementedError
+
+
+class Wheel:
+    """Turns every TICK_S seconds, tells `on_tick` the number of the tick, and expires what is due."""
+
+    def __init__(self, on_tick: Callable[[int], None]) -> None:
+        self.now = 1
+        self._on_tick = on_tick
+        self._slots: dict[int, list[Deadline]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_at = 0.0
+
+    def start(self) -> None:
+        """Begin to turn on the running loop."""
+        loop = asyncio.get_running_loop()
+        self._next_at = loop.time() + TICK_S
+        self._timer = loop.call_at(self._next_at, self._turn)
+
+    def stop(self) -> None:
+        """Turn no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def set(self, deadline: Deadline, seconds: float) -> None:
+        """Let `deadline` expire in `seconds`, rounded up to whole ticks; 0 takes it off."""
+        if seconds <= 0:
+            deadline.due = 0
+            return
+        deadline.due = self.now + max(1, -int(-seconds // TICK_S))
+        if not deadline._slot or deadline._slot > deadline.due:
+            self._put(deadline)
+
+    def _put(self, deadline: Deadline) -> None:
+        deadline._slot = deadline.due
+        self._slots.setdefault(deadline.due, []).append(deadline)
+
+    def _turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        # a loop that was held up makes up for it: no tick is left out
+        while self._next_at <= loop.time():
+            self._next_at += TICK_S
+            self.advance()
+        self._timer = loop.call_at(self._next_at, self._turn)
+
+    def advance(self) -> None:
+        """One tick."""
+        self.now += 1
+        self._on_tick(self.now)
+        for deadline in self._slots.pop(self.now, ()):
+            if deadline._slot != self.now:
+                continue  # it was moved to an earlier slot, which has passed
+            deadline._slot = 0
+            if not deadline.due:
+                continue
+            if deadline.due > self.now:
+                self._put(deadline)
+            else:
+                deadline.due = 0
+                deadline.expire()

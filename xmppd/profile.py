@@ -1,0 +1,147 @@
+"""The two profiles: which settings each one fixes, and the requirement each setting is for.
+
+A profile is data: other defaults than those in `xmppd.config`, and rules that a setting must keep. "uc-2013"
+refuses to start with a setting that breaks a rule; "internet" has no rules beyond the bounds of the keys.
+Requirements that no setting can break need no rule: there is no key for plaintext (2-1), for SSL or TLS below
+1.2 (2-8), for anonymous login (3-3) or for a DSCP out of range (13-1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from xmppd.config import Config
+
+# 2-8.2: what NIST SP 800-52r2 approves, in the order offered
+FIPS_SUITES: Final = ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256")
+FIPS_CIPHERS: Final = (
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+)
+# approved too, for old peers that know no GCM; not offered by default (RFC 9325 4.2)
+FIPS_CBC_CIPHERS: Final = (
+    "ECDHE-ECDSA-AES256-SHA384",
+    "ECDHE-RSA-AES256-SHA384",
+    "ECDHE-ECDSA-AES128-SHA256",
+    "ECDHE-RSA-AES128-SHA256",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+)
+FIPS_GROUPS: Final = ("P-256", "P-384", "P-521")
+CHACHA_CIPHERS: Final = ("ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305")
+# key transport by RSA, no forward secrecy: for a peer that knows nothing else (RFC 6120 13.8)
+RSA_CIPHERS: Final = ("AES256-GCM-SHA384", "AES128-GCM-SHA256", "AES256-SHA", "AES128-SHA")
+CIPHERS: Final = FIPS_CIPHERS + CHACHA_CIPHERS + FIPS_CBC_CIPHERS + RSA_CIPHERS
+
+# profile -> table -> key -> default, where it is another than the one in `xmppd.config` (which is uc-2013's)
+DEFAULTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+    "uc-2013": {},
+    "internet": {
+        "tls": {
+            "suites": [*FIPS_SUITES, "TLS_CHACHA20_POLY1305_SHA256"],
+            "ciphers": [*FIPS_CIPHERS, *CHACHA_CIPHERS],
+            "groups": ["X25519", "P-256", "P-384"],
+            "client_certificates": "off",
+        },
+    },
+}
+
+
+class Finding(NamedTuple):
+    """One setting that breaks one requirement of the profile."""
+
+    requirement: str  # row of UC XMPP 2013, as "3-24"
+    key: str  # as "sasl.retries"
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.sentence} (UC XMPP 2013, {self.requirement})"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a profile demands of one setting; `broken` yields a sentence for each thing wrong with it."""
+
+    requirement: str
+    key: str
+    demand: str
+    broken: Callable[[Config], Iterable[str]]
+
+
+def _others(values: Iterable[str], allowed: Iterable[str], what: str) -> Iterator[str]:
+    if others := [value for value in values if value not in tuple(allowed)]:
+        yield f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} not {what}"
+
+
+def _retries(config: Config) -> Iterator[str]:
+    if config.sasl.retries not in (2, 3):
+        yield f"{config.sasl.retries} retries are not within two to three"
+
+
+def _plain(config: Config) -> Iterator[str]:
+    if "PLAIN" not in config.sasl.mechanisms:
+        yield "the mechanism PLAIN is missing"
+
+
+def _starttls(config: Config) -> Iterator[str]:
+    for kind in ("c2s", "s2s"):
+        served = [listener for listener in config.listeners if listener.kind == kind]
+        if served and all(listener.direct_tls for listener in served):
+            yield f"every {kind} listener is direct_tls, so none offers STARTTLS"
+
+
+def _certificate_request(config: Config) -> Iterator[str]:
+    if config.tls.client_certificates == "off":
+        yield "without a CertificateRequest there is no mutual authentication"
+
+
+RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
+    "uc-2013": (
+        Rule(
+            "2-2",
+            "listeners.direct_tls",
+            "a listener that speaks STARTTLS beside each direct TLS one",
+            _starttls,
+        ),
+        Rule(
+            "2-8",
+            "tls.suites",
+            "FIPS-approved TLS 1.3 suites only",
+            lambda config: _others(config.tls.suites, FIPS_SUITES, "FIPS-approved"),
+        ),
+        Rule(
+            "2-8",
+            "tls.ciphers",
+            "FIPS-approved TLS 1.2 suites with ephemeral keys only",
+            lambda config: _others(config.tls.ciphers, FIPS_CIPHERS + FIPS_CBC_CIPHERS, "FIPS-approved"),
+        ),
+        Rule(
+            "2-8",
+            "tls.groups",
+            "FIPS-approved groups only",
+            lambda config: _others(config.tls.groups, FIPS_GROUPS, "FIPS-approved"),
+        ),
+        Rule(
+            "2-8", "tls.client_certificates", "a CertificateRequest in every handshake", _certificate_request
+        ),
+        Rule("3-6", "sasl.mechanisms", "PLAIN is offered after STARTTLS", _plain),
+        Rule("3-24", "sasl.retries", "two or three retries", _retries),
+    ),
+    "internet": (),
+}
+
+
+def findings(config: Config) -> list[Finding]:
+    """What in `config` breaks a requirement of its own profile; empty if nothing does."""
+    return [
+        Finding(rule.requirement, rule.key, sentence)
+        for rule in RULES[config.profile]
+        for sentence in rule.broken(config)
+    ]

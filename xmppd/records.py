@@ -1,0 +1,31 @@
+"""What is kept, as values: the words that the store and the core share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Subscription = Literal["none", "to", "from", "both"]
+
+
+class RosterItem(msgspec.Struct, frozen=True, gc=False):
+    """What an account knows of one contact.
+
+    An item that is not `listed` is no roster item of RFC 6121 but only the record of a subscription request
+    from somebody who is not in the roster (state "None + Pending In", RFC 6121 3.1.3 and A.1); clients never
+    see it.
+    """
+
+    jid: str  # normalized
+    name: str = ""
+    subscription: Subscription = "none"
+    ask: bool = False  # our request is pending (ask='subscribe')
+    pending_in: bytes | None = None  # the contact's request as it came, kept until it is answered
+    approved: bool = False  # pre-approved, RFC 6121 3.4
+    groups: tuple[str, ...] = ()
+    listed: bool = True
+
+    def visible(self) -> RosterItem | None:
+        """The part that clients see; None if they see nothing."""
+        return msgspec.structs.replace(self, pending_in=None) if self.listed else None

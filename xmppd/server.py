@@ -1,0 +1,483 @@
+"""The composition root: puts the rooms together, starts them in order, reloads and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from xmppd import config as configuration
+from xmppd._fast.conn import Listener, NetLoop
+from xmppd._fast.reader import Limits
+from xmppd._fast.route import Resource, RouteTable
+from xmppd._fast.tls import (
+    VERIFY_NONE,
+    VERIFY_REQUEST,
+    LibCtx,
+    TicketKeys,
+    TLSContext,
+    TLSError,
+    limit_arenas,
+    trim,
+)
+from xmppd._fast.wire import Allowance, tick
+from xmppd.auth import LocalAuth, LocalAuthSettings
+from xmppd.config import Config, Domain
+from xmppd.core import iq
+from xmppd.core.accounts import Accounts
+from xmppd.core.router import Router
+from xmppd.core.sessions import Sessions
+from xmppd.core.site import CoreSettings, Site
+from xmppd.errors import StanzaError
+from xmppd.events import fields
+from xmppd.features import disco, ping, roster, session, time, version
+from xmppd.jid import JID
+from xmppd.net.c2s import Caps, Policy, Service, Times
+from xmppd.net.deadlines import TICK_S, Wheel
+from xmppd.net.sockets import listener_socket
+from xmppd.ops import commands, logs
+from xmppd.ops.admin import AdminSocket
+from xmppd.ops.health import Health
+from xmppd.ops.notify import Supervisor
+from xmppd.ops.watchdog import LoopWatchdog
+from xmppd.records import RosterItem
+from xmppd.store import Store, StoreError, StoreFull, StoreSettings
+from xmppd.stream.c2s import C2SSettings, HostFacts
+
+log = logging.getLogger("xmppd.server")
+
+# every feature, in the order in which service discovery and the stream features name them
+FEATURES = (roster, ping, version, time, session)
+
+ALPN = (b"xmpp-client",)
+TRIM_EVERY_S = 60.0
+HEALTH_EVERY_S = 5.0
+
+
+class StartError(Exception):
+    """The server cannot start as it is configured; the text is one sentence."""
+
+
+class Records:
+    """The store as the core sees it; what goes wrong there is a stanza error here."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def load(self, account: JID) -> tuple[int, int, list[RosterItem]] | None:
+        if account.local is None:
+            return None
+        found = await self._store.rosters.find(account.local, account.domain)
+        if found is None:
+            return None
+        account_id, held = found
+        return account_id, held.version, held.items
+
+    async def put(self, account_id: int, item: RosterItem) -> int:
+        try:
+            return await self._store.rosters.put(account_id, item)
+        except StoreError as error:
+            raise _as_stanza_error(error) from error
+
+    async def remove(self, account_id: int, contact: str) -> int | None:
+        try:
+            return await self._store.rosters.remove(account_id, contact)
+        except StoreError as error:
+            raise _as_stanza_error(error) from error
+
+
+def _as_stanza_error(error: StoreError) -> StanzaError:
+    log.error("store failed", extra=fields(problem=str(error)))
+    return StanzaError("resource-constraint" if isinstance(error, StoreFull) else "internal-server-error")
+
+
+class Core:
+    """The core as the client sessions see it."""
+
+    def __init__(self, site: Site, router: Router, sessions: Sessions) -> None:
+        self.table: RouteTable = site.table
+        self.bind = sessions.bind
+        self.unbind: Callable[[Resource], None] = sessions.unbind
+        self.route = router.route
+
+
+class Server:
+    """One running server. `start`, then `stopped` until somebody calls `stop`."""
+
+    def __init__(self, path: Path, config: Config, writer: logs.LogWriter) -> None:
+        self.path = path
+        self.config = config
+        self.health = Health()
+        self.listeners: list[tuple[configuration.Listener, Listener]] = []
+        self._writer = writer
+        self._supervisor = Supervisor()
+        self._since_s = 0.0
+        self._stopping: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._dropped = 0
+
+    async def start(self) -> None:
+        """Bring everything up. Raises StartError; what was started is stopped again then."""
+        config = self.config
+        loop = asyncio.get_running_loop()
+        try:
+            self.store = Store.open(config.store.path, _store_settings(config))
+        except StoreError as error:
+            raise StartError(str(error)) from error
+        try:
+            self.auth = LocalAuth(self.store, _auth_settings(config))
+            self.site = Site(
+                frozenset(domain.name for domain in config.domains),
+                Accounts(Records(self.store)),
+                _core_settings(config),
+            )
+            self.sessions = Sessions(self.site)
+            self.lib = LibCtx()
+            self.tickets = (
+                TicketKeys(lifetime_s=config.tls.ticket_lifetime_s) if config.tls.ticket_lifetime_s else None
+            )
+            contexts = self._contexts(config)
+            self.net = NetLoop(
+                loop,
+                workers=config.tls.workers,
+                max_queue=config.tls.handshake_queue,
+                budget_ms=config.net.pass_budget_ms,
+                out_limit_bytes=config.limits.output_bytes,
+                handshake_timeout_s=config.tls.handshake_timeout_s,
+                linger_s=config.net.linger_s,
+            )
+            self.wheel = Wheel(tick)
+            self.c2s = Service(
+                _policy(config),
+                contexts,
+                contexts[config.domains[0].name],
+                self.auth,
+                Core(self.site, Router(self.site, _routes()), self.sessions),
+                self.wheel,
+            )
+            self._listen()
+            self.admin = AdminSocket(
+                config.admin.socket,
+                commands.table(self),
+                connections=config.admin.connections,
+                line_bytes=config.admin.line_bytes,
+            )
+            await self.admin.open()
+        except BaseException as error:
+            await self.store.close()
+            if isinstance(error, OSError):
+                raise StartError(str(error)) from error
+            raise
+        self.wheel.start()
+        self._since_s = loop.time()
+        self.watchdog = LoopWatchdog(loop, config.watchdog.lag_ms / 1000, self._on_late)
+        if config.watchdog.lag_ms:
+            self.watchdog.start()
+        self._every(TRIM_EVERY_S, trim)
+        self._every(config.tls.ticket_rotation_s, self._rotate_tickets)
+        self._every(HEALTH_EVERY_S, self._look_after_health)
+        if (interval_s := self._supervisor.watchdog_interval_s) is not None:
+            self._every(interval_s, self._supervisor.alive)
+        self._supervisor.ready(f"serving {', '.join(sorted(self.site.hosts))}")
+        log.info("ready", extra=fields(pid=os.getpid(), domains=",".join(sorted(self.site.hosts))))
+
+    def _every(self, seconds: float, work: Callable[[], object]) -> None:
+        """Do `work` again and again until the server stops."""
+        loop = asyncio.get_running_loop()
+
+        def run() -> None:
+            if self._stopping is None:
+                work()
+                loop.call_later(seconds, run)
+
+        loop.call_later(seconds, run)
+
+    def _listen(self) -> None:
+        config, net = self.config, self.config.net
+        for listener in config.listeners:
+            if listener.kind != "c2s":
+                self.health.report(
+                    "listener-not-served",
+                    f"other servers cannot connect to {listener.address}: server-to-server streams are not served yet",
+                    str(listener.address),
+                )
+                continue
+            dscp = listener.dscp if listener.dscp is not None else net.dscp
+            try:
+                sock = listener_socket(
+                    listener.address.host,
+                    listener.address.port,
+                    dscp=None if dscp == "off" else dscp,
+                    backlog=net.backlog,
+                    keepalive_idle_s=net.keepalive_idle_s,
+                    keepalive_interval_s=net.keepalive_interval_s,
+                    keepalive_probes=net.keepalive_probes,
+                    user_timeout_ms=int(net.user_timeout_s * 1000),
+                )
+            except OSError as error:
+                raise StartError(f"cannot listen on {listener.address}: {error.strerror}") from error
+            opened = self.net.listen(
+                sock, self.c2s.accept, select=self.c2s.select, direct_tls=listener.direct_tls
+            )
+            self.listeners.append((listener, opened))
+            host, port = sock.getsockname()[:2]
+            log.info(
+                "listening", extra=fields(kind="c2s", address=host, port=port, direct_tls=listener.direct_tls)
+            )
+
+    def _contexts(self, config: Config) -> dict[str, TLSContext]:
+        """A TLS context for each domain. Raises StartError."""
+        return {domain.name: self._context(config, domain) for domain in config.domains}
+
+    def _context(self, config: Config, domain: Domain) -> TLSContext:
+        tls = config.tls
+        try:
+            return TLSContext(
+                self.lib,
+                certs=[(str(domain.certificate), str(domain.key))],
+                min=tls.min_version,
+                max=tls.max_version,
+                ciphers=":".join(tls.ciphers),
+                suites=":".join(tls.suites),
+                groups=":".join(tls.groups),
+                verify=VERIFY_REQUEST if tls.client_certificates == "request" else VERIFY_NONE,
+                alpn=ALPN,
+                tickets=self.tickets,
+            )
+        except (TLSError, OSError, ValueError) as error:
+            raise StartError(f"the certificate of {domain.name} cannot be used: {error}") from error
+
+    def _rotate_tickets(self) -> None:
+        if self.tickets is not None:
+            self.tickets.rotate()
+
+    def _on_late(self, late_s: float, where: str) -> None:
+        self.health.report("loop-late", f"it was {late_s * 1000:.0f} ms late at {where}")
+
+    def _look_after_health(self) -> None:
+        store = self.store.health()
+        self.health.set("store-failing", not store.ok, store.problem or "")
+        self.health.set(
+            "log-dropping", self._writer.dropped > self._dropped, f"{self._writer.dropped} lines so far"
+        )
+        self._dropped = self._writer.dropped
+
+    def figures(self) -> dict[str, Any]:
+        """What `status` shows of the rooms below."""
+        store = self.store.stats()
+        return {
+            "profile": self.config.profile,
+            "uptime_s": round(asyncio.get_running_loop().time() - self._since_s, 1),
+            "listeners": [
+                {
+                    "kind": listener.kind,
+                    "host": opened.sock.getsockname()[0],
+                    "port": opened.sock.getsockname()[1],
+                    "direct_tls": listener.direct_tls,
+                }
+                for listener, opened in self.listeners
+            ],
+            "net": self.net.stats(),
+            "store": {
+                "queue": store.writer.depth,
+                "queue_most": store.queue_jobs,
+                "reader_queue": store.reader_depth,
+                "database_bytes": store.database_bytes,
+                "wal_bytes": store.wal_bytes,
+            },
+            "loop": {"stalls": self.watchdog.stalls, "worst_late_ms": round(self.watchdog.worst_s * 1000, 1)},
+            "log": {"dropped": self._writer.dropped, "repeats_left_out": self._writer.repeats_left_out},
+        }
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration and the certificates again: all or nothing.
+
+        Returns the changed keys by what they need: "live", "new-streams" (both are in force), "restart" (is
+        not). Raises ConfigError; nothing has changed then.
+        """
+        config = configuration.load(self.path)
+        changes = configuration.diff(self.config, config)
+        self._supervisor.reloading()
+        try:
+            contexts = await asyncio.get_running_loop().run_in_executor(None, self._contexts, config)
+        except StartError as error:
+            raise configuration.ConfigError(str(error)) from error
+        finally:
+            self._supervisor.ready("serving")
+        by_need: dict[str, list[str]] = {"live": [], "new-streams": [], "restart": []}
+        for change in changes:
+            by_need[change.applies].append(change.key)
+        self.c2s.contexts = contexts
+        self.c2s.default_context = contexts[config.domains[0].name]
+        self.c2s.policy = _policy(config)
+        self.site.settings = _core_settings(config)
+        self.site.table.iq_needs_presence = self.site.settings.iq_needs_presence
+        logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
+        self.health.set("restart-needed", bool(by_need["restart"]), ", ".join(by_need["restart"]))
+        self.config = config
+        log.info(
+            "reloaded", extra=fields(**{need.replace("-", "_"): len(keys) for need, keys in by_need.items()})
+        )
+        return by_need
+
+    async def stopped(self) -> None:
+        """Wait until the server has stopped."""
+        await self._ended.wait()
+
+    def begin_stop(self) -> None:
+        """Start an orderly stop; `stopped` returns when it is done."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+
+    async def _stop(self) -> None:
+        """No new connections, system-shutdown to every stream, everything queued written."""
+        self._supervisor.stopping()
+        log.info("stopping", extra=fields(connections=len(self.c2s.sessions)))
+        for _, opened in self.listeners:
+            opened.close()
+        await self.c2s.shut_down()
+        await self.site.drain()
+        self.watchdog.stop()
+        self.wheel.stop()
+        self.net.close()
+        await self.auth.close()
+        await self.store.close()
+        await self.admin.close()
+        log.info("stopped")
+        self._ended.set()
+
+
+def _routes() -> iq.Routes:
+    named = [*disco.FEATURES, *(name for feature in FEATURES for name in feature.FEATURES)]
+    return iq.merge([disco.routes(named), *(feature.ROUTES for feature in FEATURES)])
+
+
+def _store_settings(config: Config) -> StoreSettings:
+    store = config.store
+    return StoreSettings(
+        queue_jobs=store.queue_jobs,
+        batch_jobs=store.batch_jobs,
+        readers=store.readers,
+        reader_queue_jobs=store.reader_queue_jobs,
+        deadline_s=store.deadline_s,
+        busy_timeout_s=store.busy_timeout_s,
+        close_timeout_s=store.close_timeout_s,
+    )
+
+
+def _auth_settings(config: Config) -> LocalAuthSettings:
+    sasl = config.sasl
+    return LocalAuthSettings(
+        scram_iterations=sasl.scram_iterations,
+        plain_threads=sasl.plain_threads,
+        plain_queue=sasl.plain_queue,
+        plain_per_address=sasl.plain_per_address,
+        plain_timeout_s=sasl.plain_timeout_s,
+    )
+
+
+def _core_settings(config: Config) -> CoreSettings:
+    limits = config.limits
+    return CoreSettings(
+        sessions_per_account=limits.sessions_per_account,
+        roster_items=limits.roster_items,
+        roster_name_bytes=limits.roster_name_bytes,
+        roster_groups=limits.roster_groups,
+        reach_without_presence=config.profile == "uc-2013",
+        iq_needs_presence=config.profile != "uc-2013",
+    )
+
+
+def _policy(config: Config) -> Policy:
+    limits, stream = config.limits, config.stream
+    shape = {
+        "tag_bytes": limits.tag_bytes,
+        "depth": limits.depth,
+        "attributes": limits.attributes,
+        "bindings": limits.bindings,
+        "name_bytes": limits.name_bytes,
+        "uri_bytes": limits.uri_bytes,
+    }
+    return Policy(
+        stream=C2SSettings(
+            mechanisms=config.sasl.mechanisms,
+            retries=config.sasl.retries,
+            sasl_required=config.sasl.required,
+            bind_retries=stream.bind_retries,
+            session=stream.session,
+        ),
+        hosts={domain.name: HostFacts(domain.name) for domain in config.domains},
+        times=Times(
+            negotiation_s=stream.negotiation_timeout_s,
+            close_s=stream.close_timeout_s,
+            idle_ping_s=stream.idle_ping_s,
+            ping_timeout_s=stream.ping_timeout_s,
+        ),
+        caps=Caps(limits.connections_per_address, limits.unauthenticated_connections),
+        limits=Limits(stanza_bytes=limits.stanza_bytes, **shape),
+        preauth_limits=Limits(stanza_bytes=limits.preauth_stanza_bytes, **shape),
+        allowance=Allowance(
+            bytes_per_s=limits.bytes_per_s,
+            stanzas_per_s=limits.stanzas_per_s,
+            burst_s=limits.burst_s,
+            ticks_per_s=round(1 / TICK_S),
+            partial_bytes_total=limits.partial_bytes_total,
+        ),
+    )
+
+
+async def _run(path: Path, config: Config, writer: logs.LogWriter) -> int:
+    loop = asyncio.get_running_loop()
+    server = Server(path, config, writer)
+    try:
+        await server.start()
+    except StartError as error:
+        log.error("cannot start", extra=fields(reason=str(error)))
+        return 1
+
+    def on_stop() -> None:
+        server.begin_stop()
+
+    def on_reload() -> None:
+        reloading.add(task := loop.create_task(_reload(server)))
+        task.add_done_callback(reloading.discard)
+
+    reloading: set[asyncio.Task[None]] = set()
+    for number, action in ((signal.SIGTERM, on_stop), (signal.SIGINT, on_stop), (signal.SIGHUP, on_reload)):
+        loop.add_signal_handler(number, action)
+    # what is alive now lives as long as the process: the collector need not look at it again
+    gc.collect()
+    gc.freeze()
+    await server.stopped()
+    return 0
+
+
+async def _reload(server: Server) -> None:
+    try:
+        await server.reload()
+    except configuration.ConfigError as error:
+        log.error("not reloaded", extra=fields(reason=str(error)))
+
+
+def serve(path: Path) -> int:
+    """Run the server of this configuration file in the foreground until it is told to stop; the exit status.
+
+    Raises ConfigError if the file cannot be used.
+    """
+    config = configuration.load(path)
+    limit_arenas()
+    gc.set_threshold(20_000, 20, 50)
+    writer = logs.start(
+        config.log.level, config.log.format, queue_lines=config.log.queue, repeat_s=config.log.repeat_s
+    )
+    try:
+        return uvloop.run(_run(path, config, writer))
+    finally:
+        writer.close()

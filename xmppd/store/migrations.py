@@ -1,0 +1,129 @@
+"""The schema, as numbered steps from an empty file to today's.
+
+The number of the last step stands in `PRAGMA user_version`, written in the same transaction as the step; the
+names and times of the steps stand in the table `_sqlite_migrations`. Steps are never changed once released:
+what is wrong is put right by another step. sqlite-utils runs them (and its `transform` rebuilds tables where
+SQLite cannot alter).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from xmppd.store.errors import SchemaTooNew, StoreError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+# tells our files from other SQLite files: "XMPd"
+APPLICATION_ID: Final = 0x584D5064
+
+
+def _accounts(db: Database) -> None:
+    # AUTOINCREMENT: the id of a removed account is never given to another, so nothing can be inherited by id
+    db.execute(
+        """CREATE TABLE account (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            domain TEXT NOT NULL,
+            local TEXT NOT NULL,
+            enabled INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+            created_at INTEGER NOT NULL,
+            UNIQUE (domain, local)
+        ) STRICT"""
+    )
+    db.execute(
+        """CREATE TABLE scram_keys (
+            account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+            hash TEXT NOT NULL,
+            salt BLOB NOT NULL,
+            iterations INTEGER NOT NULL CHECK (iterations > 0),
+            stored_key BLOB NOT NULL,
+            server_key BLOB NOT NULL,
+            PRIMARY KEY (account_id, hash)
+        ) STRICT, WITHOUT ROWID"""
+    )
+
+
+def _rosters(db: Database) -> None:
+    db.execute(
+        """CREATE TABLE roster (
+            account_id INTEGER PRIMARY KEY REFERENCES account (id) ON DELETE CASCADE,
+            version INTEGER NOT NULL
+        ) STRICT"""
+    )
+    db.execute("INSERT INTO roster SELECT id, created_at * 1000000 FROM account")
+    db.execute(
+        """CREATE TABLE roster_item (
+            account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+            contact TEXT NOT NULL,
+            listed INTEGER NOT NULL CHECK (listed IN (0, 1)),
+            name TEXT NOT NULL,
+            subscription TEXT NOT NULL CHECK (subscription IN ('none', 'to', 'from', 'both')),
+            ask INTEGER NOT NULL CHECK (ask IN (0, 1)),
+            approved INTEGER NOT NULL CHECK (approved IN (0, 1)),
+            groups TEXT NOT NULL CHECK (json_valid(groups)),
+            pending_in BLOB,
+            PRIMARY KEY (account_id, contact)
+        ) STRICT, WITHOUT ROWID"""
+    )
+    db.execute("CREATE INDEX roster_item_contact ON roster_item (contact)")
+
+
+# in order; the number of a step is its place, from 1
+STEPS: Final[tuple[Callable[[Database], None], ...]] = (_accounts, _rosters)
+SCHEMA_VERSION: Final = len(STEPS)
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """The number of the last step that the file has seen; 0 for an empty one.
+
+    Raises StoreError if the file belongs to another program.
+    """
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id == APPLICATION_ID:
+        return int(version)
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id or version or tables:
+        raise StoreError("the database file belongs to another program")
+    return 0
+
+
+def migrate(connection: sqlite3.Connection, *, to: int = SCHEMA_VERSION) -> list[int]:
+    """Bring the file to step `to`, each step in its own transaction; returns the numbers of the steps made.
+
+    Raises SchemaTooNew for a file of a newer program, StoreError for a file of another program.
+    """
+    found = schema_version(connection)
+    if found > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"the database has schema version {found}, this program knows versions up to {SCHEMA_VERSION}: "
+            "use the program that wrote it, or a newer one"
+        )
+    if found >= to:
+        return []
+    # imported only when there is something to do: it costs a tenth of a second
+    from sqlite_utils import Database, Migrations
+
+    steps = Migrations("xmppd")
+    for number, make in enumerate(STEPS[:to], 1):
+        steps(name=f"{number:04}{make.__name__}")(_numbered(number, make))
+    connection.execute("PRAGMA foreign_keys = OFF")  # transform rebuilds tables that others refer to
+    try:
+        steps.apply(Database(connection, execute_plugins=False))
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
+    return list(range(found + 1, to + 1))
+
+
+def _numbered(number: int, make: Callable[[Database], None]) -> Callable[[Database], None]:
+    def step(db: Database) -> None:
+        make(db)
+        if broken := db.execute("PRAGMA foreign_key_check").fetchall():
+            raise StoreError(f"step {number} of the schema leaves {len(broken)} rows that refer to nothing")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {number}")
+
+    return step

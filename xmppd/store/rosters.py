@@ -1,0 +1,207 @@
+"""Rosters (RFC 6121 section 2): who is in whose list, and how far the subscription between them has come."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+import msgspec
+
+from xmppd import clock
+from xmppd.records import RosterItem, Subscription
+from xmppd.store.errors import NoSuchAccount, RosterFull
+from xmppd.store.readers import Readers
+from xmppd.store.writer import Writer
+
+
+class Roster(msgspec.Struct, frozen=True):
+    """A roster at one version. The version names what clients see: equal versions mean equal rosters."""
+
+    version: int
+    items: list[RosterItem]
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """A local account that has a certain contact in its roster (or a request from it)."""
+
+    account_id: int
+    local: str
+    domain: str
+    item: RosterItem
+
+
+class Rosters:
+    """The rosters of all accounts, by account id. JIDs are normalized by the caller."""
+
+    def __init__(self, writer: Writer, readers: Readers) -> None:
+        self._writer = writer
+        self._readers = readers
+
+    async def load(self, account_id: int) -> Roster:
+        """The whole roster, items that are not listed included. Raises NoSuchAccount, StoreError."""
+
+        def work(connection: sqlite3.Connection) -> Roster:
+            return Roster(_version(connection, account_id), items_of(connection, account_id))
+
+        return await self._readers.read(work)
+
+    async def find(self, local: str, domain: str) -> tuple[int, Roster] | None:
+        """Account id and roster by name, in one step for a log-in; None if there is no such account.
+
+        Raises StoreError.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[int, Roster] | None:
+            sql = """SELECT id, version FROM account JOIN roster ON account_id = id
+                WHERE domain = ? AND local = ?"""
+            row = connection.execute(sql, (domain, local)).fetchone()
+            return None if row is None else (row[0], Roster(row[1], items_of(connection, row[0])))
+
+        return await self._readers.read(work)
+
+    async def put(self, account_id: int, item: RosterItem, *, max_items: int | None = None) -> int:
+        """Store the item in the place of what was known of that contact; the roster's version after it.
+
+        The version is a new one exactly if clients can see a difference.
+        Raises RosterFull (a new item beyond `max_items`, not listed ones counted), NoSuchAccount, StoreError.
+        """
+        return await self._writer.transact(lambda connection: _put(connection, account_id, item, max_items))
+
+    async def put_many(
+        self, account_id: int, items: Iterable[RosterItem], *, max_items: int | None = None
+    ) -> int:
+        """Store all items or none, in one transaction; the version after it. Errors as in `put`."""
+        given = list(items)
+
+        def work(connection: sqlite3.Connection) -> int:
+            version = _version(connection, account_id)
+            for item in given:
+                version = _put(connection, account_id, item, max_items)
+            return version
+
+        return await self._writer.transact(work)
+
+    async def remove(self, account_id: int, contact: str) -> int:
+        """Forget what is known of the contact, if anything is; the roster's version after it, as in `put`.
+
+        Raises NoSuchAccount, StoreError.
+        """
+
+        def work(connection: sqlite3.Connection) -> int:
+            version = _version(connection, account_id)
+            old = _item(connection, account_id, contact)
+            _delete(connection, account_id, contact)
+            return _next_version(connection, account_id) if old is not None and old.listed else version
+
+        return await self._writer.transact(work)
+
+    async def holders_of(self, contact: str) -> list[Holder]:
+        """The local accounts that know the bare JID `contact` or a full JID of it. Raises StoreError."""
+        return await self._readers.read(lambda connection: holders(connection, contact))
+
+
+_COLUMNS = "contact, name, subscription, ask, pending_in, approved, groups, listed"
+
+
+def _decode(row: tuple[str, str, Subscription, int, bytes | None, int, str, int]) -> RosterItem:
+    contact, name, subscription, ask, pending_in, approved, groups, listed = row
+    return RosterItem(
+        contact,
+        name,
+        subscription,
+        bool(ask),
+        pending_in,
+        bool(approved),
+        tuple(msgspec.json.decode(groups)) if groups != "[]" else (),
+        bool(listed),
+    )
+
+
+def _version(connection: sqlite3.Connection, account_id: int) -> int:
+    row = connection.execute("SELECT version FROM roster WHERE account_id = ?", (account_id,)).fetchone()
+    if row is None:
+        raise NoSuchAccount(f"there is no account with the id {account_id}")
+    return int(row[0])
+
+
+def _now_us() -> int:
+    return int(clock.utc_now().timestamp() * 1_000_000)
+
+
+def start_roster(connection: sqlite3.Connection, account_id: int) -> None:
+    """Give a new account its empty roster.
+
+    Versions are a clock that never goes back, not numbers from 1: a client that still holds the roster of a
+    former account of that name, or of a data directory since put back from a backup, must not be told that it
+    is current.
+    """
+    connection.execute("INSERT INTO roster (account_id, version) VALUES (?, ?)", (account_id, _now_us()))
+
+
+def _next_version(connection: sqlite3.Connection, account_id: int) -> int:
+    sql = "UPDATE roster SET version = max(version + 1, ?) WHERE account_id = ? RETURNING version"
+    return int(connection.execute(sql, (_now_us(), account_id)).fetchone()[0])
+
+
+def items_of(connection: sqlite3.Connection, account_id: int) -> list[RosterItem]:
+    """All items of an account, in the order of the contacts' JIDs."""
+    sql = f"SELECT {_COLUMNS} FROM roster_item WHERE account_id = ? ORDER BY contact"  # noqa: S608 (constants)
+    return [_decode(row) for row in connection.execute(sql, (account_id,))]
+
+
+def _item(connection: sqlite3.Connection, account_id: int, contact: str) -> RosterItem | None:
+    sql = f"SELECT {_COLUMNS} FROM roster_item WHERE account_id = ? AND contact = ?"  # noqa: S608 (constants)
+    row = connection.execute(sql, (account_id, contact)).fetchone()
+    return None if row is None else _decode(row)
+
+
+def _put(connection: sqlite3.Connection, account_id: int, item: RosterItem, max_items: int | None) -> int:
+    version = _version(connection, account_id)
+    old = _item(connection, account_id, item.jid)
+    if old == item:
+        return version
+    if old is None and max_items is not None:
+        sql = "SELECT count(*) FROM roster_item WHERE account_id = ?"
+        if connection.execute(sql, (account_id,)).fetchone()[0] >= max_items:
+            raise RosterFull(f"the roster holds {max_items} items already")
+    connection.execute(
+        f"INSERT OR REPLACE INTO roster_item (account_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (constants)
+        (
+            account_id,
+            item.jid,
+            item.name,
+            item.subscription,
+            int(item.ask),
+            item.pending_in,
+            int(item.approved),
+            msgspec.json.encode(item.groups).decode(),
+            int(item.listed),
+        ),
+    )
+    if (old.visible() if old else None) == item.visible():
+        return version
+    return _next_version(connection, account_id)
+
+
+def _delete(connection: sqlite3.Connection, account_id: int, contact: str) -> None:
+    sql = "DELETE FROM roster_item WHERE account_id = ? AND contact = ?"
+    connection.execute(sql, (account_id, contact))
+
+
+def holders(connection: sqlite3.Connection, contact: str) -> list[Holder]:
+    """The accounts that know the bare JID `contact` or a full JID of it."""
+    sql = f"""SELECT a.id, a.local, a.domain, {_COLUMNS}
+        FROM roster_item i JOIN account a ON a.id = i.account_id
+        WHERE i.contact = ? OR (i.contact > ? AND i.contact < ?)
+        ORDER BY a.domain, a.local, i.contact"""  # noqa: S608 (constants)
+    # "0" is the character after "/": every full JID of the contact lies between
+    rows = connection.execute(sql, (contact, f"{contact}/", f"{contact}0"))
+    return [Holder(row[0], row[1], row[2], _decode(row[3:])) for row in rows]
+
+
+def forget(connection: sqlite3.Connection, held: Iterable[Holder]) -> None:
+    """Take these items out of their holders' rosters."""
+    for holder in held:
+        _delete(connection, holder.account_id, holder.item.jid)
+        if holder.item.listed:
+            _next_version(connection, holder.account_id)

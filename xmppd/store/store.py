@@ -1,0 +1,235 @@
+"""The store as the rest of the program sees it: open, close, accounts, rosters, health."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Self, TypeVar
+
+from xmppd import clock
+from xmppd.events import fields
+from xmppd.store.accounts import Accounts
+from xmppd.store.errors import StoreError, explain
+from xmppd.store.lock import DirectoryLock
+from xmppd.store.migrations import migrate
+from xmppd.store.readers import Readers
+from xmppd.store.rosters import Rosters
+from xmppd.store.writer import Writer, WriterStats
+
+log = logging.getLogger("xmppd.store")
+
+T = TypeVar("T")
+DATABASE_NAME: Final = "xmppd.sqlite"
+MINIMUM_SQLITE: Final = (3, 38, 0)  # STRICT tables, RETURNING, JSON functions
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Limits of the store; each is a key of the table `[store]`."""
+
+    queue_jobs: int = 10_000  # writes that may wait for the disk; beyond it StoreFull
+    batch_jobs: int = 1_000  # writes in one transaction
+    readers: int = 2  # reading threads
+    reader_queue_jobs: int = 1_000  # reads that may wait; beyond it StoreFull
+    deadline_s: float = 10.0  # longest wait for an answer; beyond it StoreTimeout
+    busy_timeout_s: float = 5.0  # how long SQLite waits for a lock of another program
+    close_timeout_s: float = 30.0  # how long `close` may take to write what is queued
+    # "normal" may lose the last transactions in a power cut; only for measuring what "full" costs
+    synchronous: Literal["full", "normal"] = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """Figures for status and metrics."""
+
+    writer: WriterStats
+    reader_depth: int
+    queue_jobs: int  # the limit that `writer.depth` runs against
+    database_bytes: int
+    wal_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """Whether the last write succeeded; if not, why, since when (seconds ago), and what to do."""
+
+    ok: bool
+    problem: str | None = None
+    since_s: float = 0.0
+
+
+class Store:
+    """The data directory of one server.
+
+    Made by `open`. All coroutines belong to one event loop at a time; a command line without a server uses
+    `async with Store.open(directory) as store` inside `asyncio.run`.
+    """
+
+    def __init__(
+        self, directory: Path, settings: StoreSettings, lock: DirectoryLock, writer: Writer, readers: Readers
+    ) -> None:
+        self.directory = directory
+        self.settings = settings
+        self._lock = lock
+        self._writer = writer
+        self._readers = readers
+        self.accounts = Accounts(writer, readers)
+        self.rosters = Rosters(writer, readers)
+
+    @classmethod
+    def open(cls, directory: Path | str, settings: StoreSettings | None = None) -> Self:
+        """Lock the data directory, bring the database to today's schema, start the threads.
+
+        A missing directory is made (mode 0700). Blocks for a moment; call it before the loop runs or where
+        that does not matter.
+        Raises StoreInUse, SchemaTooNew, StoreError.
+        """
+        if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
+            needed = ".".join(map(str, MINIMUM_SQLITE))
+            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: {needed} is needed")
+        directory = Path(directory).absolute()
+        settings = settings or StoreSettings()
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = DirectoryLock.acquire(directory)
+        except OSError as error:
+            raise StoreError(f"the data directory {directory} cannot be used: {error.strerror}") from error
+        opened: list[sqlite3.Connection] = []
+
+        def connect(*, read_only: bool) -> sqlite3.Connection:
+            opened.append(_connect(path, settings, read_only=read_only))
+            return opened[-1]
+
+        path = directory / DATABASE_NAME
+        try:
+            _make_private(path)
+            connection = connect(read_only=False)
+            for number in migrate(connection):
+                log.info("store migrated", extra=fields(schema_version=number))
+            readers = Readers(
+                lambda: connect(read_only=True),
+                threads=settings.readers,
+                queue_jobs=settings.reader_queue_jobs,
+                deadline_s=settings.deadline_s,
+            )
+        except Exception as error:
+            for each in opened:
+                each.close()
+            lock.release()
+            if isinstance(error, OSError):
+                raise StoreError(f"{path} cannot be used: {error.strerror}") from error
+            told = explain(error)
+            if told is error and not isinstance(error, sqlite3.Error):
+                raise
+            raise StoreError(f"{path}: {told}") from error
+        writer = Writer(
+            connection,
+            queue_jobs=settings.queue_jobs,
+            batch_jobs=settings.batch_jobs,
+            deadline_s=settings.deadline_s,
+        )
+        return cls(directory, settings, lock, writer, readers)
+
+    async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in the writer's thread; returns after COMMIT (see Writer.transact).
+
+        For the rooms of the store.
+        """
+        return await self._writer.transact(work)
+
+    def submit(self, sql: str, parameters: tuple[object, ...] = ()) -> asyncio.Future[None]:
+        """Queue one statement; the future resolves after COMMIT (see Writer.submit).
+
+        For the rooms of the store.
+        """
+        return self._writer.submit(sql, parameters)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a reading thread (see Readers.read). For the rooms of the store."""
+        return await self._readers.read(work)
+
+    def stats(self) -> StoreStats:
+        """Queue depths and sizes."""
+        path = self.directory / DATABASE_NAME
+        return StoreStats(
+            self._writer.stats(),
+            self._readers.depth,
+            self.settings.queue_jobs,
+            _size_bytes(path),
+            _size_bytes(path.with_name(path.name + "-wal")),
+        )
+
+    def health(self) -> StoreHealth:
+        """Whether the last write succeeded."""
+        fault = self._writer.fault
+        if fault is None:
+            return StoreHealth(ok=True)
+        return StoreHealth(ok=False, problem=fault.text, since_s=clock.monotonic_s() - fault.since_s)
+
+    async def close(self) -> None:
+        """Write what is queued, end the threads, give the lock back.
+
+        Raises StoreTimeout if the disk does not answer.
+        """
+        try:
+            # the writer's connection is the last to go: it takes the write-ahead log into the database
+            await self._readers.close(self.settings.close_timeout_s)
+        finally:
+            try:
+                await self._writer.close(self.settings.close_timeout_s)
+            finally:
+                self._lock.release()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _make_private(path: Path) -> None:
+    """Make the database file before SQLite does, for us alone; SQLite gives -wal and -shm the same mode."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(fd).st_mode & 0o077:
+            log.warning("database file was open to others", extra=fields(path=str(path)))
+            os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+def _connect(path: Path, settings: StoreSettings, *, read_only: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode={'ro' if read_only else 'rw'}",
+        uri=True,
+        timeout=settings.busy_timeout_s,
+        isolation_level=None,  # transactions are begun and ended by name
+        check_same_thread=False,  # made here, used by one thread at a time
+        cached_statements=256,
+    )
+    try:
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise StoreError(f"{path}: this file system cannot keep a write-ahead log")
+            connection.execute(f"PRAGMA synchronous = {settings.synchronous.upper()}")
+            connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
