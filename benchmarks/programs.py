@@ -1,0 +1,168 @@
+"""What the benchmarks run beside themselves: C programs, Cython modules built on demand, child processes.
+
+Everything built goes into `.cache/bench` and is built again only when a source is newer.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType, TracebackType
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache" / "bench"
+
+
+def missing_tools() -> str | None:
+    """What the C programs need and this machine lacks, or None."""
+    if not shutil.which("cc"):
+        return "no C compiler"
+    probe = ["cc", "-E", "-x", "c", "-include", "openssl/ssl.h", "/dev/null"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        return "no OpenSSL headers (libssl-dev)"
+    return None
+
+
+def build_program(source: Path) -> Path:
+    """The program made of one C file, and headers beside it and in benchmarks/echo, linked with OpenSSL."""
+    program = CACHE / source.stem
+    headers = [*source.parent.glob("*.h"), *(ROOT / "benchmarks/echo").glob("*.h")]
+    newest = max(path.stat().st_mtime for path in (source, *headers))
+    if not program.exists() or program.stat().st_mtime < newest:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        unfinished = program.with_suffix(f".{os.getpid()}")
+        command = ["cc", "-O2", "-Wall", "-o", unfinished, source, "-lssl", "-lcrypto"]
+        subprocess.run(command, check=True)
+        unfinished.replace(program)
+    return program
+
+
+def build_module(source: Path) -> ModuleType:
+    """Import the Cython module `source`, compiled against the `.pxd` files and headers of xmppd._fast."""
+    from Cython.Build import cythonize
+    from setuptools import Distribution, Extension
+
+    fast = ROOT / "xmppd" / "_fast"
+    extension = Extension(
+        source.stem, [str(source)], include_dirs=[str(fast / "c")], extra_compile_args=["-O2"]
+    )
+    extension.depends = [str(path) for path in (*fast.glob("*.pxd"), *(fast / "c").glob("*.h"))]
+    made = cythonize(
+        [extension],
+        language_level=3,
+        include_path=[str(ROOT)],
+        build_dir=str(CACHE / "cython"),
+        quiet=True,
+        compiler_directives={"boundscheck": False, "wraparound": False},
+    )
+    build = Distribution({"ext_modules": made}).get_command_obj("build_ext")
+    build.build_lib = str(CACHE)  # type: ignore[attr-defined]
+    build.build_temp = str(CACHE / "temp")  # type: ignore[attr-defined]
+    build.ensure_finalized()
+    build.run()
+    spec = importlib.util.spec_from_file_location(source.stem, build.get_ext_fullpath(source.stem))  # type: ignore[attr-defined]
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def p256_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed P-256 certificate for localhost: (certificate file, key file)."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return certificate_file, key_file
+
+
+def resident_kib(pid: int) -> int:
+    """Memory of a process that is resident now, in KiB: `Rss` of /proc/PID/smaps_rollup (VmRSS lags behind)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        if line.startswith("Rss:"):
+            return int(line.split()[1])
+    raise LookupError("Rss")
+
+
+class Program:
+    """A child process that answers each line of its standard input with one line.
+
+    `cpu` pins it to one of the processors this process may use (0 is the first), if there is more than one.
+    """
+
+    def __init__(self, command: list[str | Path], *, cpu: int | None = None) -> None:
+        processors = sorted(os.sched_getaffinity(0))
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
+        )
+        self.pid = self.process.pid
+        if cpu is not None and len(processors) > 1:
+            os.sched_setaffinity(self.pid, {processors[cpu % len(processors)]})
+
+    @classmethod
+    def python(cls, module: str, *arguments: str | Path, cpu: int | None = None) -> Program:
+        return cls([sys.executable, "-m", module, *arguments], cpu=cpu)
+
+    def line(self) -> str:
+        """The next line it prints; RuntimeError if it ended."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args!r} ended with {self.process.wait(10)}")
+        return line.strip()
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+
+    def ask(self, line: str) -> list[str]:
+        """The words of its answer to `line`."""
+        self.tell(line)
+        return self.line().split()
+
+    def cpu_s(self) -> float:
+        """CPU seconds, user and system, of all its threads: its process clock (clock_getcpuclockid(3))."""
+        return time.clock_gettime((~self.pid << 3) | 2)
+
+    def close(self) -> None:
+        """End its input, and it if it does not end by itself."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
