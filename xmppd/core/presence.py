@@ -7,6 +7,7 @@ are local accounts here; each side's roster changes in its own account's queue, 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from xml.sax.saxutils import quoteattr
 
 from msgspec.structs import replace
@@ -181,14 +182,18 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
                 push(site, account, after)
         if not step.passes:
             return
-        if local:
-            inbound(site, contact, user, type_, routed, sender)
-        else:
+        if not local:
             bounce(sender, stanza, StanzaError("remote-server-not-found"))
-        if type_ == "subscribed":
-            _show_presence(site, user, contact)
-        elif type_ == "unsubscribed" and item.subscription in ("from", "both"):
-            _hide_presence(site, user, contact)
+            return
+
+        def then() -> None:
+            # 3.1.5, 3.2.2: presence follows the stanza that allows it or ends it
+            if type_ == "subscribed":
+                _show_presence(site, user, contact)
+            elif type_ == "unsubscribed" and item.subscription in ("from", "both"):
+                _hide_presence(site, user, contact)
+
+        inbound(site, contact, user, type_, routed, sender, then)
 
     try:
         site.accounts.perform(user, change)
@@ -203,13 +208,15 @@ def inbound(
     type_: SubscriptionType,
     stanza: bytes,
     sender: Resource | None = None,
+    then: Callable[[], None] = lambda: None,
 ) -> None:
-    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3)."""
+    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3); `then` comes after it."""
 
     async def change(account: Account | None) -> None:
         if account is None:
             if type_ == "subscribe":  # 7-8.c: nobody there: denied, as an account would deny it
                 _reply(site, contact, user, "unsubscribed")
+            then()
             return
         before = account.roster.get(contact)
         item = before or RosterItem(str(contact), listed=False)
@@ -241,6 +248,7 @@ def inbound(
             _show_presence(site, user, contact)
         elif type_ == "unsubscribe" and item.subscription in ("from", "both"):
             _hide_presence(site, user, contact)
+        then()
 
     try:
         site.accounts.perform(user, change)

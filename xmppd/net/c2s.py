@@ -189,7 +189,7 @@ def address_group(address: str) -> str:
 class Session(Deadline):
     """One client connection: its wire, its stream machine, and its resource once bound."""
 
-    __slots__ = ("_waiting", "address", "pinged", "resource", "service", "since", "stream", "wire")
+    __slots__ = ("_waiting", "address", "pinged_at", "resource", "service", "since", "stream", "wire")
 
     def __init__(self, service: Service, conn: Conn, address: str) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class Session(Deadline):
             policy.allowance,
         )
         self.resource: Resource | None = None
-        self.pinged = False
+        self.pinged_at = 0  # tick of the last ping; bytes that came since have an equal or later one
         self._waiting: asyncio.Task[None] | None = None
         self._expire_in(policy.times.negotiation_s)
 
@@ -286,16 +286,15 @@ class Session(Deadline):
             self._run(self.stream.timeout("close" if self.stream.is_closing else "negotiation"))
             return
         silent_s = self.wire.idle_ticks * TICK_S
-        if self.pinged and silent_s >= times.ping_timeout_s:
+        if self.wire.last_in < self.pinged_at:
             count("streams_idle_timeout")
             self.close(StreamError("connection-timeout"))
-        elif silent_s >= times.idle_ping_s and not self.pinged:
-            self.pinged = True
+        elif silent_s >= times.idle_ping_s:
+            self.pinged_at = self.service.wheel.now
             self._ping()
             self._expire_in(times.ping_timeout_s)
         else:
-            self.pinged = False
-            self._expire_in(times.idle_ping_s - min(silent_s, times.idle_ping_s - TICK_S))
+            self._expire_in(times.idle_ping_s - silent_s)
 
     def _ping(self) -> None:
         """XEP-0199 4.1; whatever the client sends next shows that it is there."""
