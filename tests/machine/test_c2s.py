@@ -642,7 +642,7 @@ def test_client_chooses_the_resource(resource: str) -> None:
 
 
 @pytest.mark.req("4-4.1", "4-6.1", "4-7.1")
-@pytest.mark.parametrize("resource", [None, ""])
+@pytest.mark.parametrize("resource", [None, "", "younger than Unicode 3.2: \U0001f600"])
 def test_server_chooses_the_resource(resource: str | None) -> None:
     wire = Wire().unbound().feed(bind(resource, id_="tn281v37"))
     assert wire.of(Bind) == [Bind(JID("juliet", HOST), None)]
