@@ -220,6 +220,7 @@ def test_proceed_and_nothing_behind_it() -> None:
     wire = Wire().feed(header() + STARTTLS)
     assert wire.sent[-1] == PROCEED
     assert [type(action) for action in wire.all[-2:]] == [Send, StartTLS]
+    assert wire.stream.host == HOST  # for the choice of a certificate without SNI
 
 
 @pytest.mark.req("2-6.2")

@@ -63,6 +63,8 @@ __all__ = ["C2SSettings", "C2SStream", "HostFacts"]
 _PROCEED: Final = f"<proceed xmlns='{ns.TLS}'/>".encode()
 _TLS_FAILURE: Final = f"<failure xmlns='{ns.TLS}'/>".encode()
 
+_NAME_SHOWN: Final = 256  # characters of a user name that failed, in a Note
+
 # name and namespace of a first-level element -> the event it is
 _EVENTS: Final = {
     (ns.TLS, "starttls"): Event.STARTTLS,
@@ -433,7 +435,7 @@ class C2SStream:
     def _failed(self, failure: SaslFailure) -> list[Action]:
         """One attempt failed; the last allowed one ends the stream (3-22, 3-24, 3-25)."""
         talk = self._talk
-        username = talk.exchange.username if talk.exchange else ""
+        username = talk.exchange.username[:_NAME_SHOWN] if talk.exchange else ""
         note = Note(
             "login failed",
             {"username": username, "mechanism": talk.mechanism, "condition": failure.condition},
