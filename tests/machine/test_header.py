@@ -87,6 +87,7 @@ def test_ways_to_write_a_header(change: object) -> None:
         (f"john@{HOST}", f"john@{HOST}"),
         (f"john@{HOST}/desk", f"john@{HOST}"),
         (f"JOHN@{HOST}", f"john@{HOST}"),
+        (f"john@{HOST}/\U0001f600", f"john@{HOST}"),
     ],
 )
 def test_to_mirrors_from(from_: str | None, to: str | None) -> None:
@@ -208,7 +209,7 @@ def test_versions_that_are_refused(version: str | None) -> None:
 
 
 @pytest.mark.req("1-22.2", "1-36.1", "1-36.3", "1-34.2")
-@pytest.mark.parametrize("domain", ["unknown.example.com", "127.0.0.1", f"sub.{HOST}"])
+@pytest.mark.parametrize("domain", ["unknown.example.com", "127.0.0.1", f"sub.{HOST}", "\U0001f600.example"])
 def test_unknown_host(domain: str) -> None:
     output = refused(header(domain, from_=f"john@{HOST}"), "host-unknown")
     assert attribute(output, "from") == HOST

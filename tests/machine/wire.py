@@ -311,6 +311,7 @@ class ScramClient:
         self.nonce = nonce
         self.bare = f"n={user.replace('=', '=3D').replace(',', '=2C')},r={nonce}"
         self.server_signature = ""
+        self.wrong_nonce = ""  # signed and sent instead of the right one
 
     def first(self) -> bytes:
         return auth(self.mechanism, b64(self.gs2 + self.bare))
@@ -327,7 +328,7 @@ class ScramClient:
         )
         client_key = hmac.digest(salted, b"Client Key", self.hash)
         stored_key = hashlib.new(self.hash, client_key).digest()
-        unproven = f"c={b64(self.gs2.encode() + self.binding)},r={fields['r']}"
+        unproven = f"c={b64(self.gs2.encode() + self.binding)},r={self.wrong_nonce or fields['r']}"
         message = f"{self.bare},{server_first.decode()},{unproven}".encode()
         signature = hmac.digest(stored_key, message, self.hash)
         proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))

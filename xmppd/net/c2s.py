@@ -16,7 +16,7 @@ from xmppd._fast.reader import Limits, Stanza, StreamHeader, StreamReader
 from xmppd._fast.route import Resource, RouteTable
 from xmppd._fast.tls import TLSContext
 from xmppd._fast.wire import Allowance, Wire
-from xmppd.errors import StanzaError, StreamError
+from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.events import count, fields
 from xmppd.jid import JID
 from xmppd.net.deadlines import TICK_S, Deadline, Wheel
@@ -359,7 +359,10 @@ class Session(Deadline):
             if isinstance(result, StanzaError):
                 return self.stream.bind_failed(result)
             self.resource = result
-            return self.stream.bound(result.jid)
+            actions = self.stream.bound(result.jid)
+            if not self.stream.is_open:  # it began to close meanwhile
+                self._leave()
+            return actions
 
         self._wait(bind(), bound)
 
@@ -399,7 +402,10 @@ class Session(Deadline):
 
         async def answer() -> None:
             try:
-                result = await question
+                try:
+                    result = await question
+                except SaslFailure as failure:  # what the store says of itself (3-23.10)
+                    result = failure
                 self._waiting = None
                 self._run(then(result))
             except asyncio.CancelledError:

@@ -63,6 +63,8 @@ __all__ = ["C2SSettings", "C2SStream", "HostFacts"]
 _PROCEED: Final = f"<proceed xmlns='{ns.TLS}'/>".encode()
 _TLS_FAILURE: Final = f"<failure xmlns='{ns.TLS}'/>".encode()
 
+_NAME_SHOWN: Final = 256  # characters of a user name that failed, in a Note
+
 # name and namespace of a first-level element -> the event it is
 _EVENTS: Final = {
     (ns.TLS, "starttls"): Event.STARTTLS,
@@ -433,7 +435,7 @@ class C2SStream:
     def _failed(self, failure: SaslFailure) -> list[Action]:
         """One attempt failed; the last allowed one ends the stream (3-22, 3-24, 3-25)."""
         talk = self._talk
-        username = talk.exchange.username if talk.exchange else ""
+        username = talk.exchange.username[:_NAME_SHOWN] if talk.exchange else ""
         note = Note(
             "login failed",
             {"username": username, "mechanism": talk.mechanism, "condition": failure.condition},
@@ -467,7 +469,7 @@ class C2SStream:
         wanted = bind.find(ns.BIND, "resource") if bind is not None else None
         text = wanted.text() if wanted is not None else ""
         try:
-            resource = prep_resource(text) if text else None
+            resource = _resource(text)
         except JIDError:
             return self._bind_refused(StanzaError("bad-request", "the resource cannot be used"))  # 4-6.2
         self.state = State.BINDING
@@ -600,6 +602,21 @@ def _data(element: Element) -> bytes | None:
         raise SaslFailure("malformed-request")
     text = element.text()
     return sasl.decode(text) if text else None
+
+
+def _resource(text: str) -> str | None:
+    """The resource that is asked for, None for one of our choice; JIDError if it breaks the rules.
+
+    A stored name cannot have characters younger than Unicode 3.2 (RFC 3454 7), an emoji for instance: instead
+    of being refused, such a client gets a resource of our choice (7.7.1).
+    """
+    if not text:
+        return None
+    try:
+        return prep_resource(text)
+    except JIDError:
+        prep_resource(text, allow_unassigned=True)  # raises unless that was the only reason
+        return None
 
 
 def _sasl_element(name: str, data: bytes | None) -> bytes:

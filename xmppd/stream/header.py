@@ -70,7 +70,7 @@ def _version_error(version: str | None) -> StreamError | None:
 
 def _domain(address: str | None) -> str | None:
     try:
-        jid = JID.parse(address or "")
+        jid = JID.parse(address or "", allow_unassigned=True)
     except JIDError:
         return None
     return None if jid.local or jid.resource else jid.domain
@@ -78,7 +78,7 @@ def _domain(address: str | None) -> str | None:
 
 def _address(address: str | None) -> JID | None:
     try:
-        return JID.parse(address or "").bare
+        return JID.parse(address or "", allow_unassigned=True).bare
     except JIDError:
         return None
 
