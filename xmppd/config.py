@@ -809,6 +809,23 @@ def load(path: Path, *, enforce: bool = True) -> Config:
     return parse(text, path, enforce=enforce)
 
 
+def admin_socket(path: Path) -> Path:
+    """The admin socket named by the file `path`, whatever else is wrong with the file.
+
+    So that a running server can be asked and stopped while its file is broken. Raises ConfigError if it cannot be
+    read or is no TOML.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return load(path, enforce=False).admin.socket  # says what is wrong
+    try:
+        admin = msgspec.convert({"admin": raw.get("admin", {})}, Config, dec_hook=_decode).admin
+    except msgspec.ValidationError:
+        return load(path, enforce=False).admin.socket
+    return path.parent.absolute() / admin.socket
+
+
 # --------------------------------------------------------------------------------------------------
 # Comparing
 

@@ -311,3 +311,16 @@ def test_every_profile_default_is_a_key() -> None:
 
 def test_domain_made_in_code_has_its_default_paths() -> None:
     assert Domain(name="Localhost").certificate == Path("tls/localhost.pem")
+
+
+def test_the_admin_socket_is_found_in_a_broken_file(tmp_path: Path) -> None:
+    """So that a running server can be stopped while its file is broken."""
+    path = tmp_path / "xmppd.toml"
+    path.write_text('nonsense = 1\n[admin]\nsocket = "a.sock"\nmore = 2\n')
+    assert config.admin_socket(path) == tmp_path / "a.sock"
+    path.write_text("[net]\ndcsp = 1\n")
+    assert config.admin_socket(path) == tmp_path / "data" / "admin.sock"
+    for broken in ("[admin]\nsocket = 3\n", "[admin\n", "admin = 3\n"):
+        path.write_text(broken)
+        with pytest.raises(ConfigError, match="xmppd.toml"):
+            config.admin_socket(path)
