@@ -37,7 +37,7 @@ class Words(click.Group):
             raise click.UsageError(f'there is no command "{args[0]}"; {hint}') from None
 
 
-class _HostPort(click.ParamType[Address]):
+class _HostPort(click.ParamType):  # type: ignore[type-arg]  # no generic in older click
     name = "HOST:PORT"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Address:
@@ -47,7 +47,7 @@ class _HostPort(click.ParamType[Address]):
             self.fail(str(error), param, context)
 
 
-class _DomainName(click.ParamType[str]):
+class _DomainName(click.ParamType):  # type: ignore[type-arg]
     name = "DOMAIN"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
