@@ -42,7 +42,7 @@ from xmppd.jid import JID
 from xmppd.net.c2s import Caps, Policy, Service, Times
 from xmppd.net.deadlines import TICK_S, Wheel
 from xmppd.net.sockets import listener_socket
-from xmppd.ops import commands, logs
+from xmppd.ops import checks, commands, logs
 from xmppd.ops.admin import AdminSocket
 from xmppd.ops.health import Health
 from xmppd.ops.notify import Supervisor
@@ -58,6 +58,7 @@ FEATURES = (roster, ping, version, time, session)
 
 ALPN = (b"xmpp-client",)
 TRIM_EVERY_S = 60.0
+CERTIFICATES_EVERY_S = 6 * 3600.0
 HEALTH_EVERY_S = 5.0
 
 
@@ -183,6 +184,8 @@ class Server:
         self._every(TRIM_EVERY_S, trim)
         self._every(config.tls.ticket_rotation_s, self._rotate_tickets)
         self._every(HEALTH_EVERY_S, self._look_after_health)
+        self._every(CERTIFICATES_EVERY_S, self._look_at_certificates)
+        self._look_at_certificates()
         if (interval_s := self._supervisor.watchdog_interval_s) is not None:
             self._every(interval_s, self._supervisor.alive)
         self._supervisor.ready(f"serving {', '.join(sorted(self.site.hosts))}")
@@ -269,6 +272,9 @@ class Server:
         )
         self._dropped = self._writer.dropped
 
+    def _look_at_certificates(self) -> None:
+        self.site.spawn(checks.look_at_certificates(self.config, self.health))
+
     def figures(self) -> dict[str, Any]:
         """What `status` shows of the rooms below."""
         store = self.store.stats()
@@ -302,8 +308,10 @@ class Server:
         Returns the changed keys by what they need: "live", "new-streams" (both are in force), "restart" (is
         not). Raises ConfigError; nothing has changed then.
         """
-        config = configuration.load(self.path)
-        changes = configuration.diff(self.config, config)
+        wanted = configuration.load(self.path)
+        changes = configuration.diff(self.config, wanted)
+        # what needs a restart stays as it is, and is named again by the next reload
+        config = configuration.in_force(self.config, wanted)
         self._supervisor.reloading()
         try:
             contexts = await asyncio.get_running_loop().run_in_executor(None, self._contexts, config)
@@ -322,6 +330,7 @@ class Server:
         logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
         self.health.set("restart-needed", bool(by_need["restart"]), ", ".join(by_need["restart"]))
         self.config = config
+        self._look_at_certificates()
         log.info(
             "reloaded", extra=fields(**{need.replace("-", "_"): len(keys) for need, keys in by_need.items()})
         )

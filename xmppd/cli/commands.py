@@ -16,7 +16,7 @@ import click
 import xmppd as package
 from xmppd import config as configuration
 from xmppd.cli import reach
-from xmppd.cli.reach import config_of, path_of
+from xmppd.cli.reach import path_of
 from xmppd.cli.show import as_json, complain, emit, progress, table
 from xmppd.config import Address, domain_name
 from xmppd.ops.admin import CommandError, NoServer
@@ -37,7 +37,7 @@ class Words(click.Group):
             raise click.UsageError(f'there is no command "{args[0]}"; {hint}') from None
 
 
-class _HostPort(click.ParamType[Address]):
+class _HostPort(click.ParamType):  # type: ignore[type-arg]  # no generic in older click
     name = "HOST:PORT"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Address:
@@ -47,7 +47,7 @@ class _HostPort(click.ParamType[Address]):
             self.fail(str(error), param, context)
 
 
-class _DomainName(click.ParamType[str]):
+class _DomainName(click.ParamType):  # type: ignore[type-arg]
     name = "DOMAIN"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
@@ -162,7 +162,7 @@ def run(context: click.Context) -> int:
 @click.pass_context
 def reload(context: click.Context, as_json: bool) -> None:
     """Put a changed configuration and new certificates in force, all or nothing."""
-    with reach.server(config_of(context)) as server:
+    with reach.server(path_of(context)) as server:
         changes = server.call("reload", timeout_s=reach.ANSWER_TIMEOUT_S)
 
     def tell() -> None:
@@ -184,8 +184,8 @@ def reload(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def stop(context: click.Context, timeout_s: float, as_json: bool) -> None:
     """Stop the server in order, and wait until it has ended."""
-    with reach.server(config_of(context)) as server:
-        # opened before the stop is asked for, so that the number is still that of the server
+    with reach.server(path_of(context)) as server:
+        # opened before the stop is asked for: the number is still that of the server
         process = os.pidfd_open(server.call("status")["pid"])
         try:
             said = server.call("stop")
@@ -201,9 +201,8 @@ def stop(context: click.Context, timeout_s: float, as_json: bool) -> None:
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> int:
     """What runs, and what is wrong with it. Exit status 1 if no server runs."""
-    config = config_of(context)
     try:
-        with reach.server(config) as server:
+        with reach.server(path_of(context)) as server:
             said = {"running": True, **server.call("status")}
     except NoServer as error:
         why = str(error)
@@ -279,7 +278,7 @@ def _password(from_stdin: bool) -> str:
 
 
 def _change(context: click.Context, wants_json: bool, word: str, done: str, **params: str) -> None:
-    with reach.accounts(config_of(context)) as there:
+    with reach.accounts(path_of(context)) as there:
         said = there.call(f"user.{word}", params)
 
     def tell() -> None:
@@ -300,7 +299,7 @@ def _count(number: int, noun: str) -> str:
 @click.pass_context
 def add(context: click.Context, jid: str, password_stdin: bool, as_json: bool) -> None:
     """Make an account."""
-    config_of(context)  # before anybody types a password
+    configuration.admin_socket(path_of(context))  # before anybody types a password
     _change(context, as_json, "add", "was made", jid=jid, password=_password(password_stdin))
 
 
@@ -311,7 +310,7 @@ def add(context: click.Context, jid: str, password_stdin: bool, as_json: bool) -
 @click.pass_context
 def passwd(context: click.Context, jid: str, password_stdin: bool, as_json: bool) -> None:
     """Change a password."""
-    config_of(context)
+    configuration.admin_socket(path_of(context))
     _change(context, as_json, "passwd", "has a new password", jid=jid, password=_password(password_stdin))
 
 
@@ -339,7 +338,7 @@ def enable(context: click.Context, jid: str, as_json: bool) -> None:
 @click.pass_context
 def delete(context: click.Context, jid: str, as_json: bool) -> None:
     """Remove an account and all that belongs to it."""
-    with reach.accounts(config_of(context)) as there:
+    with reach.accounts(path_of(context)) as there:
         said = there.call("user.del", {"jid": jid})
         is_live = there.is_live
 
@@ -360,7 +359,7 @@ def delete(context: click.Context, jid: str, as_json: bool) -> None:
 @click.pass_context
 def list_users(context: click.Context, domain: str | None, as_json: bool) -> None:
     """All accounts."""
-    with reach.accounts(config_of(context)) as there:
+    with reach.accounts(path_of(context)) as there:
         rows = there.call("user.list", {"domain": domain} if domain else {})
     columns = {"jid": "Account", "enabled": "Enabled", "sessions": "Sessions", "created_at": "Created"}
     emit(rows, as_json, lambda: table(columns, rows, "no accounts"))
@@ -377,9 +376,9 @@ def import_users(context: click.Context, file: Any, as_json: bool) -> int:
     """
     from xmppd.cli import importing
 
-    config = config_of(context)
+    path = path_of(context)
     lines = file.readlines()
-    with reach.accounts(config) as there, progress("accounts", len(lines)) as advance:
+    with reach.accounts(path) as there, progress("accounts", len(lines)) as advance:
         said = importing.run(there, lines, lambda done, total: advance(done))
 
     def tell() -> None:
@@ -410,7 +409,7 @@ def session() -> None:
 @click.pass_context
 def list_sessions(context: click.Context, jid: str | None, as_json: bool) -> None:
     """All sessions, or those of one account."""
-    with reach.server(config_of(context)) as server:
+    with reach.server(path_of(context)) as server:
         rows = server.call("session.list", {"jid": jid} if jid else {})
     columns = {
         "jid": "Resource",
@@ -430,6 +429,6 @@ def list_sessions(context: click.Context, jid: str | None, as_json: bool) -> Non
 @click.pass_context
 def kick(context: click.Context, jid: str, as_json: bool) -> None:
     """End a session (full JID) or all sessions of an account (bare JID)."""
-    with reach.server(config_of(context)) as server:
+    with reach.server(path_of(context)) as server:
         said = server.call("session.kick", {"jid": jid})
     emit(said, as_json, lambda: click.echo("\n".join(f"{ended} ended" for ended in said["sessions_ended"])))

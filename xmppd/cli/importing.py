@@ -44,7 +44,7 @@ def read(lines: Iterable[bytes]) -> tuple[list[Row], list[dict[str, Any]]]:
         try:
             name = str(JID.parse(jid.strip()))
         except ValueError as error:
-            failures.append(_failure(number, jid, f"that is no address: {error}"))
+            failures.append(_failure(number, jid, f"that is no JID: {error}"))
             continue
         if (first := first_in.setdefault(name, number)) != number:
             failures.append(_failure(number, name, f"the account stands in line {first} already"))

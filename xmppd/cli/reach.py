@@ -71,13 +71,14 @@ class _Offline:
 
 
 @contextmanager
-def accounts(config: Config) -> Iterator[Reach]:
+def accounts(path: Path) -> Iterator[Reach]:
     """The running server if there is one, else the store itself, locked against others."""
     from xmppd.store import StoreError
 
     try:
-        client = AdminClient.connect(config.admin.socket)
+        client = AdminClient.connect(configuration.admin_socket(path))
     except NoServer:
+        config = configuration.load(path, enforce=False)
         try:
             with asyncio.Runner() as runner:
                 offline = _Offline(config, runner)
@@ -93,9 +94,9 @@ def accounts(config: Config) -> Iterator[Reach]:
 
 
 @contextmanager
-def server(config: Config) -> Iterator[AdminClient]:
+def server(path: Path) -> Iterator[AdminClient]:
     """The running server; NoServer if there is none."""
-    with AdminClient.connect(config.admin.socket) as client:
+    with AdminClient.connect(configuration.admin_socket(path)) as client:
         yield client
 
 
@@ -106,8 +107,3 @@ def path_of(context: click.Context) -> Path:
         words = context.command_path.removeprefix("xmppd ")
         raise click.UsageError(f"which server? Write: xmppd -c FILE {words}")
     return path
-
-
-def config_of(context: click.Context) -> Config:
-    """The configuration given by -c. A setting that breaks the profile is no reason not to reach the server."""
-    return configuration.load(path_of(context), enforce=False)
