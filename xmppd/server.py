@@ -348,10 +348,10 @@ class Server:
     async def _stop(self) -> None:
         """No new connections, system-shutdown to every stream, everything queued written."""
         self._supervisor.stopping()
-        log.info("stopping", extra=fields(connections=len(self.c2s.sessions)))
+        log.info("stopping", extra=fields(connections=self.c2s.connections))
         for _, opened in self.listeners:
             opened.close()
-        await self.c2s.shut_down()
+        await self.c2s.shut_down(self.net.connections)
         await self.site.drain()
         self.watchdog.stop()
         self.wheel.stop()

@@ -13,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 from msgspec.structs import replace
 
 from xmppd._fast.reader import Stanza
-from xmppd._fast.route import Resource, fan_out
+from xmppd._fast.route import Resource, fan_out, show_presence
 from xmppd.core.accounts import Account
 from xmppd.core.roster import item_xml, moved
 from xmppd.core.site import Site, bounce
@@ -97,8 +97,8 @@ def _greet(site: Site, newcomer: Resource) -> None:
         if item.pending_in is not None:
             newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
     for resource in newcomer.account.resources:
-        if resource is not newcomer and resource.presence is not None:
-            fan_out([newcomer], *resource.presence, newcomer.account.wire)
+        if resource is not newcomer:
+            show_presence(resource, [newcomer], newcomer.account.wire)
 
 
 def answer_probe(site: Site, prober: JID, contact: JID, to: list[Resource]) -> None:
@@ -110,8 +110,7 @@ def answer_probe(site: Site, prober: JID, contact: JID, to: list[Resource]) -> N
     if account is None or not (account.roster.shows_to(prober) or prober == contact):
         return
     for resource in connected.resources:
-        if resource.presence is not None:
-            fan_out(to, *resource.presence)
+        show_presence(resource, to)
 
 
 # directed presence
@@ -288,9 +287,9 @@ def tell(resources: list[Resource], stanza: bytes) -> None:
 
 def _show_presence(site: Site, user: JID, contact: JID) -> None:
     """3.1.6: the contact, newly subscribed, gets the presence of each available resource of the user."""
+    viewers = [resource for resource in _resources(site, contact) if resource.available]
     for resource in _resources(site, user):
-        if resource.presence is not None:
-            site.table.broadcast([contact.norm], *resource.presence)
+        show_presence(resource, viewers, contact.wire)
 
 
 def _hide_presence(site: Site, user: JID, contact: JID) -> None:

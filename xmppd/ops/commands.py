@@ -132,7 +132,7 @@ class _Process:
             "version": __version__,
             "pid": os.getpid(),
             "domains": sorted(server.site.hosts),
-            "connections": len(server.c2s.sessions),
+            "connections": server.c2s.connections,
             "unauthenticated": len(server.c2s.unauthenticated),
             "sessions": len(server.site.table),
             **server.figures(),
