@@ -28,7 +28,7 @@ from xmppd._fast.tls import (
     trim,
 )
 from xmppd._fast.wire import Allowance, tick
-from xmppd.auth import LocalAuth, LocalAuthSettings
+from xmppd.auth import LocalAuth
 from xmppd.config import Config, Domain
 from xmppd.core import iq
 from xmppd.core.accounts import Accounts
@@ -46,9 +46,10 @@ from xmppd.ops import checks, commands, logs
 from xmppd.ops.admin import AdminSocket
 from xmppd.ops.health import Health
 from xmppd.ops.notify import Supervisor
+from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
 from xmppd.records import RosterItem
-from xmppd.store import Store, StoreError, StoreFull, StoreSettings
+from xmppd.store import Store, StoreError, StoreFull
 from xmppd.stream.c2s import C2SSettings, HostFacts
 
 log = logging.getLogger("xmppd.server")
@@ -129,11 +130,11 @@ class Server:
         config = self.config
         loop = asyncio.get_running_loop()
         try:
-            self.store = Store.open(config.store.path, _store_settings(config))
+            self.store = Store.open(config.store.path, store_settings(config))
         except StoreError as error:
             raise StartError(str(error)) from error
         try:
-            self.auth = LocalAuth(self.store, _auth_settings(config))
+            self.auth = LocalAuth(self.store, auth_settings(config))
             self.site = Site(
                 frozenset(domain.name for domain in config.domains),
                 Accounts(Records(self.store)),
@@ -366,30 +367,6 @@ class Server:
 def _routes() -> iq.Routes:
     named = [*disco.FEATURES, *(name for feature in FEATURES for name in feature.FEATURES)]
     return iq.merge([disco.routes(named), *(feature.ROUTES for feature in FEATURES)])
-
-
-def _store_settings(config: Config) -> StoreSettings:
-    store = config.store
-    return StoreSettings(
-        queue_jobs=store.queue_jobs,
-        batch_jobs=store.batch_jobs,
-        readers=store.readers,
-        reader_queue_jobs=store.reader_queue_jobs,
-        deadline_s=store.deadline_s,
-        busy_timeout_s=store.busy_timeout_s,
-        close_timeout_s=store.close_timeout_s,
-    )
-
-
-def _auth_settings(config: Config) -> LocalAuthSettings:
-    sasl = config.sasl
-    return LocalAuthSettings(
-        scram_iterations=sasl.scram_iterations,
-        plain_threads=sasl.plain_threads,
-        plain_queue=sasl.plain_queue,
-        plain_per_address=sasl.plain_per_address,
-        plain_timeout_s=sasl.plain_timeout_s,
-    )
 
 
 def _core_settings(config: Config) -> CoreSettings:

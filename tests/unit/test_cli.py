@@ -427,7 +427,7 @@ def _on_a_terminal(words: list[str], answers: list[tuple[str, str]]) -> tuple[in
             break
         if not piece:
             break
-        seen += piece.decode()
+        seen += piece.decode("utf-8", "replace")
         if waiting and seen.endswith(waiting[0][0]):
             os.write(terminal, waiting.pop(0)[1].encode() + b"\n")
     os.close(terminal)
@@ -535,6 +535,15 @@ def test_import_in_several_commands() -> None:
     assert done["created"] == 2 * (chunk - 1)
     assert [failed["line"] for failed in done["failures"]] == [1, chunk + 1]
     assert done["stopped"] == {"line": 2 * chunk + 1, "why": "the server went away before it answered"}
+
+
+def test_progress_is_shown_on_a_terminal(site: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_text("".join(f"u{number}@localhost\tsecret\n" for number in range(40)))
+    status, seen = _on_a_terminal(["-c", str(site), "user", "import", str(accounts)], [])
+    assert status == 0
+    assert "40/40" in seen
+    assert "40 accounts made" in seen
 
 
 def test_rows_do_not_show_passwords() -> None:
