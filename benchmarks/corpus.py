@@ -266,9 +266,19 @@ class Writer:
 
 # kind -> its share of the mix in hundredths of a percent
 SHARES = {
-    "chat": 3300, "chatstate": 1300, "receipt": 600, "presence": 1400, "muc_presence": 1000, "muc_message": 900,
-    "iq": 500, "mam_result": 400, "sm": 400, "omemo": 140, "roster": 30, "pubsub": 15,
-}  
+    "chat": 3300,
+    "chatstate": 1300,
+    "receipt": 600,
+    "presence": 1400,
+    "muc_presence": 1000,
+    "muc_message": 900,
+    "iq": 500,
+    "mam_result": 400,
+    "sm": 400,
+    "omemo": 140,
+    "roster": 30,
+    "pubsub": 15,
+}
 KINDS = tuple(SHARES)
 
 

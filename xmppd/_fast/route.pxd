@@ -22,7 +22,8 @@ cdef class Resource:
 cdef class ConnectedAccount:
     cdef readonly bytes key
     cdef readonly bytes wire
-    cdef readonly list resources
+    cdef readonly tuple resources
+    cdef public object account
 
 
 cdef class RouteTable:
