@@ -70,7 +70,7 @@ class Talker(ClientXMPP):
     @property
     def mechanism(self) -> str:
         """The SASL mechanism it logged in with."""
-        return str(self.plugin["feature_mechanisms"].mech.name)
+        return str(getattr(self.plugin["feature_mechanisms"].mech, "name", ""))
 
     @property
     def tls_version(self) -> str:
