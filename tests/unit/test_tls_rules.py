@@ -387,12 +387,14 @@ def test_4_end_of_a_plain_connection_is_eof(layer: Layer) -> None:
 
 
 def test_4_alert_of_the_peer(layer: Layer, context: TLSContext, files: Path) -> None:
-    """A client that does not trust us says so."""
+    """A client that does not trust us says so, and hangs up while the worker still reads it."""
     port = layer.listen(context)
     wary = ssl.create_default_context()
-    with pytest.raises(ssl.SSLCertVerificationError), ssl_client(port, wary, sni="localhost"):
-        pass
-    assert layer.accepted().reason() == "alert"
+    for i in range(30):
+        with pytest.raises(ssl.SSLCertVerificationError), ssl_client(port, wary, sni="localhost"):
+            pass
+        assert layer.accepted(i).reason() == "alert"
+    wait_for(lambda: layer.stats()["connections"] == 0)
 
 
 @both_versions
@@ -1102,6 +1104,40 @@ def test_11_descriptors_and_memory_stay_flat_over_handshakes(layer: Layer, conte
     wait_for(lambda: descriptors() <= before_fds)
     if not os.environ.get("XMPPD_SANITIZED"):
         assert resident_kib() - before_kib < 2048
+
+
+def test_11_what_came_with_the_handshake_stays_in_front(context: TLSContext) -> None:
+    """Data behind the client's Finished waits for resume(), and no later data gets before it."""
+
+    class Late(Witness):
+        def on_tls_open(self, conn: Conn) -> None:
+            conn.pause()
+            super().on_tls_open(conn)
+
+    class Hog(Witness):
+        def on_again(self, conn: Conn) -> None:
+            end = time.perf_counter() + 0.05
+            while time.perf_counter() < end:
+                pass
+
+    with Layer(workers=1, budget_ms=1) as layer:
+        hog_port, port = layer.listen(direct_tls=False, handler=Hog), layer.listen(context, handler=Late)
+        client = Bare(client_context("1.3"))
+        with layer.connect(hog_port), layer.connect(port) as sock:
+            hog = layer.accepted(0)
+            done, out = client.step()
+            while not done:
+                sock.sendall(out)
+                done, out = client.step(sock.recv(65536))
+            client.tls.write(b"one ")
+            sock.sendall(out + client.outgoing.read())
+            late = layer.accepted(1)
+            wait_for(lambda: late.opened)
+            client.tls.write(b"two")
+            sock.sendall(client.outgoing.read())
+            layer.call(lambda: (hog.conn.again(), late.conn.resume()))
+            wait_for(lambda: late.reasons or late.data == b"one two")
+            assert late.reasons == []
 
 
 @pytest.mark.parametrize("act", ["close", "abort"])
