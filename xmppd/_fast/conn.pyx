@@ -951,6 +951,8 @@ cdef class NetLoop:
         if c.flags & F_RUNNING:
             c.flags |= F_MUTED
             return c.want()
+        if c.flags & F_HELD:
+            return self.take_held(c)      # it came first; what is new is still there in the next pass
         n = recv(c.fd, self.rx, RX_BYTES, 0)
         if n < 0:
             if errno == EAGAIN or errno == EINTR:
