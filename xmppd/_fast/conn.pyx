@@ -169,6 +169,7 @@ cdef enum:
     F_SHUT = 1 << 14         # our FIN is out
     F_EOF = 1 << 15          # the peer's FIN is in
     F_REPORTED = 1 << 16     # `closed` is called or about to be
+    F_ENROLLED = 1 << 21     # in the list of connections
     F_UNHOOKED = 1 << 20     # out of the epoll set until the worker gives the SSL back
     F_ASKED = 1 << 17        # Handler.again is wanted
 
@@ -1307,6 +1308,7 @@ cdef class NetLoop:
         if epoll_ctl(self.epfd, EPOLL_CTL_ADD, c.fd, &ev) < 0:
             raise OSError(errno, os.strerror(errno))
         c.mask = EPOLLIN
+        c.flags |= F_ENROLLED
         Py_INCREF(c)
         c.next = self.first
         if self.first != NULL:
@@ -1352,6 +1354,8 @@ cdef class NetLoop:
             shutdown(c.fd, SHUT_RDWR)
         else:
             self.release(c)
+        if not c.flags & F_ENROLLED:
+            return 0
         if c.prev != NULL:
             (<Conn> c.prev).next = c.next
         else:
