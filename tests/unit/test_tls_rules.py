@@ -347,14 +347,14 @@ def test_3_key_update_is_answered(layer: Layer, context: TLSContext) -> None:
         wait_for(lambda: layer.handlers and layer.handlers[0].opened)
         conn = layer.accepted().conn
         before = conn.bytes_out
+        answer_bytes = 2 * (5 + 1 + 16) + 5 + 8  # twice header, type and tag; a KeyUpdate, the echo
         for i in range(3):
             peer.stdin.write("K\n")
             peer.stdin.flush()
             assert any(line == "KEYUPDATE\n" for line in peer.stderr)
             peer.stdin.write(f"hello {i}\n")
             peer.stdin.flush()
-            record_bytes = 5 + 1 + 16  # header, type, tag
-            wait_for(lambda n=i + 1: conn.bytes_out == before + n * (2 * record_bytes + 5 + 8))
+            wait_for(lambda n=i + 1: conn.bytes_out == before + n * answer_bytes)
         seen, _ = peer.communicate("Q\n", timeout=PATIENCE_S)
     assert len(re.findall(r"<<< TLS 1\.3, Handshake [^\n]*KeyUpdate", seen)) == 3
     assert re.findall(r"^hello .$", seen, re.MULTILINE) == ["hello 0", "hello 1", "hello 2"]
