@@ -16,7 +16,7 @@ import sys
 import tomllib
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
@@ -248,10 +248,10 @@ class TLS(Struct, frozen=True, kw_only=True):
         float, setting("Time a TLS handshake may take.", "restart", gt=0, le=600)
     ] = 20.0
     ticket_lifetime_s: Annotated[
-        int, setting("How long a session can be resumed; 0: no session tickets.", "live", ge=0, le=86400)
+        int, setting("How long a session can be resumed; 0: no session tickets.", "restart", ge=0, le=86400)
     ] = 7200
     ticket_rotation_s: Annotated[
-        float, setting("Age at which the ticket key is replaced.", "live", ge=60, le=86400)
+        float, setting("Age at which the ticket key is replaced.", "restart", ge=60, le=86400)
     ] = 3600.0
 
 
@@ -340,7 +340,7 @@ class Limits(Struct, frozen=True, kw_only=True):
         int,
         setting(
             "Memory for unfinished stanzas of all streams; beyond it the oldest not logged in goes.",
-            "live",
+            "new-streams",
             ge=MIB,
         ),
     ] = 64 * MIB
@@ -735,12 +735,11 @@ def _absolute(config: Config, base: Path) -> Config:
             key=given.key if given.key.path is None else KeySource(f"file:{base / given.key.path}"),
         )
 
-    replace = msgspec.structs.replace
-    return replace(
+    return msgspec.structs.replace(
         config,
         domains=tuple(domain(given) for given in config.domains),
-        store=replace(config.store, path=base / config.store.path),
-        admin=replace(config.admin, socket=base / config.admin.socket),
+        store=msgspec.structs.replace(config.store, path=base / config.store.path),
+        admin=msgspec.structs.replace(config.admin, socket=base / config.admin.socket),
     )
 
 
@@ -809,6 +808,23 @@ def load(path: Path, *, enforce: bool = True) -> Config:
     return parse(text, path, enforce=enforce)
 
 
+def admin_socket(path: Path) -> Path:
+    """The admin socket named by the file `path`, whatever else is wrong with the file.
+
+    So that a running server can be asked and stopped while its file is broken. Raises ConfigError if it cannot be
+    read or is no TOML.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return load(path, enforce=False).admin.socket  # says what is wrong
+    try:
+        admin = msgspec.convert({"admin": raw.get("admin", {})}, Config, dec_hook=_decode).admin
+    except msgspec.ValidationError:
+        return load(path, enforce=False).admin.socket
+    return path.parent.absolute() / admin.socket
+
+
 # --------------------------------------------------------------------------------------------------
 # Comparing
 
@@ -837,7 +853,39 @@ def _changed(table: str, label: str, old: Struct, new: Struct) -> Iterator[Chang
 
 
 def diff(old: Config, new: Config) -> list[Change]:
-    """Every key that differs, with what its change needs: nothing (live), new streams, or a restart."""
+    """Every key that differs, with what its change needs: nothing (live), new streams, or a restart.
+
+    With another profile, which brings other defaults and rules, every change needs a restart.
+    """
+    changes = _changes(old, new)
+    if old.profile != new.profile:
+        return [replace(change, applies="restart") for change in changes]
+    return changes
+
+
+def in_force(running: Config, wanted: Config) -> Config:
+    """What a reload makes of `running`: `wanted`, but with all that needs a restart as it runs now."""
+    if running.profile != wanted.profile:
+        return running
+    tables = {
+        name: _kept(name, getattr(running, name), getattr(wanted, name))
+        for name, known in keys_of().items()
+        if known.is_table and name not in ARRAYS
+    }
+    now, then = _entries(running, "domains"), _entries(wanted, "domains")
+    domains = (_kept("domains", domain, then.get(name, domain)) for name, domain in now.items())
+    return msgspec.structs.replace(running, **tables, domains=tuple(domains))
+
+
+def _kept(table: str, running: Struct, wanted: Struct) -> Struct:
+    """`wanted` with the keys that need a restart as they are in `running`."""
+    held = {
+        name: getattr(running, name) for name, known in keys_of(table).items() if known.applies == "restart"
+    }
+    return msgspec.structs.replace(wanted, **held)
+
+
+def _changes(old: Config, new: Config) -> list[Change]:
     changes: list[Change] = []
     for name, known in keys_of().items():
         if name in ARRAYS:

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from xmppd._fast.jid import JID, JIDError, prep_domain, prep_local, prep_resource
+from xmppd._fast.jid import (
+    JID,
+    JIDError,
+    cache_info,
+    prep_domain,
+    prep_local,
+    prep_resource,
+    set_cache_limit,
+)
 
-__all__ = ["JID", "JIDError", "prep_domain", "prep_local", "prep_resource"]
+__all__ = [
+    "JID",
+    "JIDError",
+    "cache_info",
+    "prep_domain",
+    "prep_local",
+    "prep_resource",
+    "set_cache_limit",
+]

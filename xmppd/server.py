@@ -28,7 +28,7 @@ from xmppd._fast.tls import (
     trim,
 )
 from xmppd._fast.wire import Allowance, tick
-from xmppd.auth import LocalAuth, LocalAuthSettings
+from xmppd.auth import LocalAuth
 from xmppd.config import Config, Domain
 from xmppd.core import iq
 from xmppd.core.accounts import Accounts
@@ -42,13 +42,14 @@ from xmppd.jid import JID
 from xmppd.net.c2s import Caps, Policy, Service, Times
 from xmppd.net.deadlines import TICK_S, Wheel
 from xmppd.net.sockets import listener_socket
-from xmppd.ops import commands, logs
+from xmppd.ops import checks, commands, logs
 from xmppd.ops.admin import AdminSocket
 from xmppd.ops.health import Health
 from xmppd.ops.notify import Supervisor
+from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
 from xmppd.records import RosterItem
-from xmppd.store import Store, StoreError, StoreFull, StoreSettings
+from xmppd.store import Store, StoreError, StoreFull
 from xmppd.stream.c2s import C2SSettings, HostFacts
 
 log = logging.getLogger("xmppd.server")
@@ -58,6 +59,7 @@ FEATURES = (roster, ping, version, time, session)
 
 ALPN = (b"xmpp-client",)
 TRIM_EVERY_S = 60.0
+CERTIFICATES_EVERY_S = 6 * 3600.0
 HEALTH_EVERY_S = 5.0
 
 
@@ -128,11 +130,11 @@ class Server:
         config = self.config
         loop = asyncio.get_running_loop()
         try:
-            self.store = Store.open(config.store.path, _store_settings(config))
+            self.store = Store.open(config.store.path, store_settings(config))
         except StoreError as error:
             raise StartError(str(error)) from error
         try:
-            self.auth = LocalAuth(self.store, _auth_settings(config))
+            self.auth = LocalAuth(self.store, auth_settings(config))
             self.site = Site(
                 frozenset(domain.name for domain in config.domains),
                 Accounts(Records(self.store)),
@@ -183,6 +185,8 @@ class Server:
         self._every(TRIM_EVERY_S, trim)
         self._every(config.tls.ticket_rotation_s, self._rotate_tickets)
         self._every(HEALTH_EVERY_S, self._look_after_health)
+        self._every(CERTIFICATES_EVERY_S, self._look_at_certificates)
+        self._look_at_certificates()
         if (interval_s := self._supervisor.watchdog_interval_s) is not None:
             self._every(interval_s, self._supervisor.alive)
         self._supervisor.ready(f"serving {', '.join(sorted(self.site.hosts))}")
@@ -269,6 +273,9 @@ class Server:
         )
         self._dropped = self._writer.dropped
 
+    def _look_at_certificates(self) -> None:
+        self.site.spawn(checks.look_at_certificates(self.config, self.health))
+
     def figures(self) -> dict[str, Any]:
         """What `status` shows of the rooms below."""
         store = self.store.stats()
@@ -302,8 +309,10 @@ class Server:
         Returns the changed keys by what they need: "live", "new-streams" (both are in force), "restart" (is
         not). Raises ConfigError; nothing has changed then.
         """
-        config = configuration.load(self.path)
-        changes = configuration.diff(self.config, config)
+        wanted = configuration.load(self.path)
+        changes = configuration.diff(self.config, wanted)
+        # what needs a restart stays as it is, and is named again by the next reload
+        config = configuration.in_force(self.config, wanted)
         self._supervisor.reloading()
         try:
             contexts = await asyncio.get_running_loop().run_in_executor(None, self._contexts, config)
@@ -322,6 +331,7 @@ class Server:
         logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
         self.health.set("restart-needed", bool(by_need["restart"]), ", ".join(by_need["restart"]))
         self.config = config
+        self._look_at_certificates()
         log.info(
             "reloaded", extra=fields(**{need.replace("-", "_"): len(keys) for need, keys in by_need.items()})
         )
@@ -339,10 +349,10 @@ class Server:
     async def _stop(self) -> None:
         """No new connections, system-shutdown to every stream, everything queued written."""
         self._supervisor.stopping()
-        log.info("stopping", extra=fields(connections=len(self.c2s.sessions)))
+        log.info("stopping", extra=fields(connections=self.c2s.connections))
         for _, opened in self.listeners:
             opened.close()
-        await self.c2s.shut_down()
+        await self.c2s.shut_down(self.net.connections)
         await self.site.drain()
         self.watchdog.stop()
         self.wheel.stop()
@@ -357,30 +367,6 @@ class Server:
 def _routes() -> iq.Routes:
     named = [*disco.FEATURES, *(name for feature in FEATURES for name in feature.FEATURES)]
     return iq.merge([disco.routes(named), *(feature.ROUTES for feature in FEATURES)])
-
-
-def _store_settings(config: Config) -> StoreSettings:
-    store = config.store
-    return StoreSettings(
-        queue_jobs=store.queue_jobs,
-        batch_jobs=store.batch_jobs,
-        readers=store.readers,
-        reader_queue_jobs=store.reader_queue_jobs,
-        deadline_s=store.deadline_s,
-        busy_timeout_s=store.busy_timeout_s,
-        close_timeout_s=store.close_timeout_s,
-    )
-
-
-def _auth_settings(config: Config) -> LocalAuthSettings:
-    sasl = config.sasl
-    return LocalAuthSettings(
-        scram_iterations=sasl.scram_iterations,
-        plain_threads=sasl.plain_threads,
-        plain_queue=sasl.plain_queue,
-        plain_per_address=sasl.plain_per_address,
-        plain_timeout_s=sasl.plain_timeout_s,
-    )
 
 
 def _core_settings(config: Config) -> CoreSettings:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.live.conftest import make_site as make_site  # noqa: PLC0414 (a fixture)
+from tests.live.conftest import make_site as make_site
 from tests.site import PASSWORD
 from tests.xmpp_client import Disconnected, condition
 

@@ -99,7 +99,7 @@ def test_a_session_request_of_an_old_client_is_answered(site):
         ("<iq type='get' id='a'><ping xmlns='urn:xmpp:ping'/></iq>", "not-authorized"),
         ("<bogus xmlns='urn:x'/>", "unsupported-stanza-type"),
         ("<message xmlns='jabber:server'/>", "invalid-namespace"),
-        ("<a></b>", "not-well-formed"),
+        ("<message></b>", "not-well-formed"),
         ("<message", None),
         ("<!-- c -->", "restricted-xml"),
         ("<?pi x?>", "restricted-xml"),

@@ -272,14 +272,37 @@ def test_diff_says_what_each_change_needs() -> None:
         ("domains[bücher.example].key", "live"),
     }
     assert config.diff(old, old) == []
-    profile_change = config.diff(old, config.parse(GOOD.replace("uc-2013", "internet"), FILE))
-    assert {change.key for change in profile_change} == {
-        "profile",
-        "tls.suites",
-        "tls.ciphers",
-        "tls.groups",
-        "tls.client_certificates",
+    # what a reload leaves undone is what the next one finds
+    effective = config.in_force(old, new)
+    assert effective.sasl.retries == 2
+    assert effective.domains[1].key == new.domains[1].key
+    assert (effective.net, effective.listeners) == (old.net, old.listeners)
+    assert {change.key for change in config.diff(effective, new)} == {
+        change.key for change in config.diff(old, new) if change.applies == "restart"
     }
+
+
+def test_another_profile_needs_a_restart() -> None:
+    old = config.parse(GOOD, FILE)
+    new = config.parse(GOOD.replace("uc-2013", "internet"), FILE)
+    assert {(change.key, change.applies) for change in config.diff(old, new)} == {
+        ("profile", "restart"),
+        ("tls.suites", "restart"),
+        ("tls.ciphers", "restart"),
+        ("tls.groups", "restart"),
+        ("tls.client_certificates", "restart"),
+    }
+    assert config.in_force(old, new) is old
+
+
+def test_domains_come_and_go_with_a_restart() -> None:
+    old = config.parse(GOOD, FILE)
+    new = config.parse(GOOD.replace("example.mil", "other.example"), FILE)
+    assert config.in_force(old, new) == old
+    assert [(change.key, change.applies) for change in config.diff(old, new)] == [
+        ("domains[example.mil]", "restart"),
+        ("domains[other.example]", "restart"),
+    ]
 
 
 def test_configurations_are_frozen() -> None:
@@ -311,3 +334,16 @@ def test_every_profile_default_is_a_key() -> None:
 
 def test_domain_made_in_code_has_its_default_paths() -> None:
     assert Domain(name="Localhost").certificate == Path("tls/localhost.pem")
+
+
+def test_the_admin_socket_is_found_in_a_broken_file(tmp_path: Path) -> None:
+    """So that a running server can be stopped while its file is broken."""
+    path = tmp_path / "xmppd.toml"
+    path.write_text('nonsense = 1\n[admin]\nsocket = "a.sock"\nmore = 2\n')
+    assert config.admin_socket(path) == tmp_path / "a.sock"
+    path.write_text("[net]\ndcsp = 1\n")
+    assert config.admin_socket(path) == tmp_path / "data" / "admin.sock"
+    for broken in ("[admin]\nsocket = 3\n", "[admin\n", "admin = 3\n"):
+        path.write_text(broken)
+        with pytest.raises(ConfigError, match=r"xmppd\.toml"):
+            config.admin_socket(path)

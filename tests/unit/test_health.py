@@ -83,6 +83,8 @@ def test_what_follows_from_another_fault_is_hidden(health: Health, clock: Clock)
     assert [warning.code for warning in health.warnings()] == ["disk"]
     health.clear("disk")
     assert [warning.code for warning in health.warnings()] == ["slow"]
+    health.report("disk", "Another one is full.", "other")
+    assert [warning.code for warning in health.warnings()] == ["disk", "slow"]
 
 
 def test_unknown_codes_are_mistakes(health: Health) -> None:

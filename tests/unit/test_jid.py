@@ -19,8 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests import jid_rules
-from xmppd._fast.jid import cache_info, set_cache_limit
-from xmppd.jid import JID, JIDError, prep_domain, prep_local, prep_resource
+from xmppd.jid import JID, JIDError, cache_info, prep_domain, prep_local, prep_resource, set_cache_limit
 
 FAST = Path(__file__).resolve().parents[2] / "xmppd" / "_fast"
 B2_SHA256 = "ecec6552ac81208dd8264472cf050a0d7cabc65b1ff1cc36170b340da8281104"

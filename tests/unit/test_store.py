@@ -333,7 +333,8 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         for _ in range(random.randint(1, 200)):  # noqa: S311
             acknowledged.add(int(process.stdout.readline()))
         process.send_signal(signal.SIGKILL)
-        rest = process.communicate()[0]
+        rest = process.stdout.read()  # communicate() does not see what readline() has buffered
+        process.wait()
         acknowledged.update(map(int, rest.splitlines() if rest.endswith("\n") else rest.splitlines()[:-1]))
 
         connection = sqlite3.connect(tmp_path / "xmppd.sqlite")

@@ -314,16 +314,17 @@ cdef struct Tag:
     Cut cut[5]
 
 
-cdef inline void leave_out(Tag *t, const xs_attr *a) noexcept:
-    """Cut an attribute, if there is one, at its place in the order."""
+cdef inline Py_ssize_t leave_out(Tag *t, const xs_attr *a) noexcept:
+    """Cut an attribute, if there is one, at its place in the order; how many bytes that saves."""
     cdef int i = t.ncut
     if a.at == 0:
-        return
+        return 0
     while i and t.cut[i - 1].at > a.at:
         t.cut[i] = t.cut[i - 1]
         i -= 1
     t.cut[i] = Cut(a.at, a.value + a.len + 1)
     t.ncut += 1
+    return t.cut[i].end - a.at
 
 
 cdef inline unsigned char *put(unsigned char *o, const void *p, size_t n) noexcept:
@@ -484,37 +485,36 @@ cdef class Stanza:
         Addresses are bytes as they stand on the wire, safe inside single quotes; None: as in the stanza; b'': none.
         lang: added if the stanza has no xml:lang.
         """
-        cdef outbuf out = outbuf(NULL, 0, 0)
+        cdef Tag t
         cdef ptr to_p = NULL, from_p = NULL, lang_p = NULL
         cdef Py_ssize_t to_n = 0, from_n = 0, lang_n = 0
+        cdef bytes out
+        cdef unsigned char *o
+        if self.rec.flags & FLAG_OWN_PREFIX:
+            return plain(self).render(to, from_, lang)
         wire(to, &to_p, &to_n)
         wire(from_, &from_p, &from_n)
         wire(lang, &lang_p, &lang_n)
-        try:
-            self.splice(&out, to_p, to_n, from_p, from_n, lang_p, lang_n)
-            return PyBytes_FromStringAndSize(<char *>out.p, out.len)
-        finally:
-            outbuf_free(&out)
+        out = PyBytes_FromStringAndSize(NULL, plan(self, &t, to_p, to_n, from_p, from_n, &lang_p, lang_n))
+        o = put_head(self, <unsigned char *>PyBytes_AS_STRING(out), &t, to_p, to_n, from_p, from_n, lang_p, lang_n)
+        put(o, PyBytes_AS_STRING(self.raw) + t.end, self.rec.len - t.end)
+        return out
 
     cpdef tuple split(self, from_=None, lang=None):
         """(head, tail) for many recipients: head + b" to='" + wire + b"'" + tail is a stanza. As `render` otherwise."""
-        cdef outbuf out = outbuf(NULL, 0, 0)
         cdef Tag t
         cdef ptr from_p = NULL, lang_p = NULL
         cdef Py_ssize_t from_n = 0, lang_n = 0
-        cdef unsigned char *o
+        cdef Py_ssize_t n
+        cdef bytes head
         if self.rec.flags & FLAG_OWN_PREFIX:
             return plain(self).split(from_, lang)
         wire(from_, &from_p, &from_n)
         wire(lang, &lang_p, &lang_n)
-        try:
-            if outbuf_reserve(&out, plan(self, &t, NULL, -1, from_p, from_n, &lang_p, lang_n)):
-                raise MemoryError
-            o = put_head(self, out.p, &t, NULL, 0, from_p, from_n, lang_p, lang_n)
-            return (PyBytes_FromStringAndSize(<char *>out.p, o - out.p),
-                    PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.raw) + t.end, self.rec.len - t.end))
-        finally:
-            outbuf_free(&out)
+        n = plan(self, &t, NULL, -1, from_p, from_n, &lang_p, lang_n) - (self.rec.len - t.end)
+        head = PyBytes_FromStringAndSize(NULL, n)
+        put_head(self, <unsigned char *>PyBytes_AS_STRING(head), &t, NULL, 0, from_p, from_n, lang_p, lang_n)
+        return head, PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.raw) + t.end, self.rec.len - t.end)
 
     cpdef bytes error_reply(self, bytes error_xml, to=None, from_=None):
         """The stanza sent back with type='error' and the error behind its content (RFC 6120 8.3).
@@ -523,20 +523,14 @@ cdef class Stanza:
         """
         cdef Tag t
         cdef bytes head
-        cdef outbuf out = outbuf(NULL, 0, 0)
+        cdef ptr lang = NULL
+        cdef Py_ssize_t n
         if self.rec.flags & FLAG_OWN_PREFIX:
             return plain(self).error_reply(error_xml, to, from_)
-        start_tag(self, &t)
-        leave_out(&t, &self.rec.at[XS_AT_TO])
-        leave_out(&t, &self.rec.at[XS_AT_FROM])
-        leave_out(&t, &self.rec.at[XS_AT_TYPE])
-        try:
-            if outbuf_reserve(&out, self.rec.len + (outer_len(self) if self.rec.outer_used else 0)):
-                raise MemoryError
-            head = PyBytes_FromStringAndSize(
-                <char *>out.p, put_head(self, out.p, &t, NULL, 0, NULL, 0, NULL, 0) - out.p)
-        finally:
-            outbuf_free(&out)
+        n = plan(self, &t, NULL, -1, NULL, -1, &lang, 0) - (self.rec.len - t.end)
+        n -= leave_out(&t, &self.rec.at[XS_AT_TYPE])
+        head = PyBytes_FromStringAndSize(NULL, n)
+        put_head(self, <unsigned char *>PyBytes_AS_STRING(head), &t, NULL, 0, NULL, 0, NULL, 0)
         return b"%s type='error'%s%s>%s%s</%s>" % (
             head, attr_as(self, b"to", XS_AT_FROM, to), attr_as(self, b"from", XS_AT_TO, from_),
             self.raw[self.rec.tag_end:self.rec.inner_end], error_xml,
@@ -615,12 +609,11 @@ cdef Stanza plain(Stanza self):
     return parse_stanza(raw, self.rec.nsid)
 
 
-cdef inline void start_tag(Stanza self, Tag *t) noexcept:
-    """The start tag without the content namespace, which is the default namespace wherever it goes."""
+cdef inline Py_ssize_t start_tag(Stanza self, Tag *t) noexcept:
+    """The start tag without the content namespace, the default namespace wherever it goes; the stanza's length then."""
     t.end = self.rec.tag_end - 1 - (self.rec.flags & FLAG_SELF_CLOSED)
     t.ncut = 0
-    if self.kind:
-        leave_out(t, &self.rec.at[XS_AT_XMLNS])
+    return self.rec.len - (leave_out(t, &self.rec.at[XS_AT_XMLNS]) if self.kind else 0)
 
 
 cdef size_t outer_len(Stanza self) noexcept:
@@ -652,15 +645,14 @@ cdef unsigned char *put_outer(Stanza self, unsigned char *o) noexcept:
 
 cdef Py_ssize_t plan(Stanza self, Tag *t, ptr to, Py_ssize_t to_len, ptr from_, Py_ssize_t from_len,
                      ptr *lang, Py_ssize_t lang_len) noexcept:
-    """Decide what is left out and added; an upper bound of the bytes that `put_stanza` writes."""
-    cdef Py_ssize_t n = self.rec.len
-    start_tag(self, t)
+    """Decide what is left out and added; the length of the new stanza."""
+    cdef Py_ssize_t n = start_tag(self, t)
     if to != NULL or to_len < 0:
-        leave_out(t, &self.rec.at[XS_AT_TO])
+        n -= leave_out(t, &self.rec.at[XS_AT_TO])
         if to != NULL:
             n += to_len + 6
     if from_ != NULL or from_len < 0:
-        leave_out(t, &self.rec.at[XS_AT_FROM])
+        n -= leave_out(t, &self.rec.at[XS_AT_FROM])
         if from_ != NULL:
             n += from_len + 8
     if lang[0] != NULL:

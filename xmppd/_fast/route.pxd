@@ -10,7 +10,8 @@ cdef class Resource:
     cdef readonly bytes lang
     cdef public object session
     cdef public object directed
-    cdef readonly tuple presence
+    cdef bytes _presence
+    cdef int _presence_cut
     cdef readonly int priority
     cdef readonly bint available
     cdef public bint interested

@@ -11,7 +11,6 @@ class Resource:
     lang: bytes | None
     session: Any
     directed: dict[JID, None] | None
-    presence: tuple[bytes, bytes] | None
     priority: int
     available: bool
     interested: bool
@@ -46,3 +45,4 @@ class RouteTable:
     def broadcast(self, contacts: list[bytes], head: bytes, tail: bytes) -> int: ...
 
 def fan_out(resources: list[Resource], head: bytes, tail: bytes, to: bytes | None = None) -> int: ...
+def show_presence(of: Resource, to: list[Resource], address: bytes | None = None) -> int: ...

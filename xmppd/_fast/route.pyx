@@ -30,8 +30,8 @@ from libc.string cimport memcpy
 cdef class Resource:
     """A connected resource: one bound stream of an account (RFC 6120 7).
 
-    `available` and `priority` are those of its last broadcast presence (RFC 6121 4), `presence` is its (head, tail)
-    as made by `Stanza.split`, None while it is not available; `interested` says that it asked for the roster (2.2).
+    `available` and `priority` are those of its last broadcast presence (RFC 6121 4), which is kept as it is sent;
+    `interested` says that it asked for the roster (2.2).
     """
 
     def __cinit__(self, JID jid not None, ConnectedAccount account not None, Conn conn, bytes lang, session):
@@ -71,14 +71,16 @@ cdef class Resource:
         return True
 
     def show(self, bytes head not None, bytes tail not None, int priority):
-        """The resource is available with this presence."""
-        self.presence = (head, tail)
+        """The resource is available with this presence (head and tail as made by `Stanza.split`)."""
+        # one object, not three: an idle resource keeps it
+        self._presence = head + tail
+        self._presence_cut = <int> PyBytes_GET_SIZE(head)
         self.priority = priority
         self.available = True
 
     def hide(self):
         """The resource is not available any more."""
-        self.presence = None
+        self._presence = None
         self.priority = 0
         self.available = False
 
@@ -106,25 +108,26 @@ cdef class ConnectedAccount:
         return False
 
 
-cdef inline int _append(Conn conn, bytes head, bytes to, bytes tail) except -1:
+cdef inline int _append(
+    Conn conn, const char* head, Py_ssize_t head_len, bytes to, const char* tail, Py_ssize_t tail_len
+) except -1:
     """`head to='to' tail` in one reservation and four copies."""
     cdef outbuf* out = &conn.out
-    cdef Py_ssize_t h = PyBytes_GET_SIZE(head)
     cdef Py_ssize_t n = PyBytes_GET_SIZE(to)
-    cdef Py_ssize_t t = PyBytes_GET_SIZE(tail)
+    cdef Py_ssize_t total = head_len + n + tail_len + 6
     cdef unsigned char* p
-    if outbuf_reserve(out, <size_t> (h + n + t + 6)) != 0:
+    if outbuf_reserve(out, <size_t> total) != 0:
         raise MemoryError
     p = out.p + out.len
-    memcpy(p, PyBytes_AS_STRING(head), h)
-    p += h
+    memcpy(p, head, head_len)
+    p += head_len
     memcpy(p, b" to='", 5)
     p += 5
     memcpy(p, PyBytes_AS_STRING(to), n)
     p += n
     p[0] = c"'"
-    memcpy(p + 1, PyBytes_AS_STRING(tail), t)
-    out.len += <unsigned int> (h + n + t + 6)
+    memcpy(p + 1, tail, tail_len)
+    out.len += <unsigned int> total
     conn.mark_dirty()
     return 0
 
@@ -185,7 +188,7 @@ cdef class RouteTable:
         cdef Py_ssize_t n
         cdef const unsigned char* p
         cdef int kind = stanza.kind
-        cdef int type = stanza.type
+        cdef int type = stanza.type_id
         cdef Py_ssize_t id_length
         if kind != KIND_MESSAGE and kind != KIND_IQ:
             return 0
@@ -240,14 +243,19 @@ cdef class RouteTable:
         cdef ConnectedAccount account
         cdef Resource resource
         cdef int delivered = 0
+        cdef const char* h = PyBytes_AS_STRING(head)
+        cdef const char* t = PyBytes_AS_STRING(tail)
+        cdef Py_ssize_t h_len = PyBytes_GET_SIZE(head)
+        cdef Py_ssize_t t_len = PyBytes_GET_SIZE(tail)
         for key in contacts:
             found = self._bare.get(key)
             if found is None:
                 continue
             account = <ConnectedAccount> found
+            # a copy: an append may pass an output limit and end a stream
             for resource in tuple(account.resources):
                 if resource.available and resource.conn is not None:
-                    _append(resource.conn, head, account.wire, tail)
+                    _append(resource.conn, h, h_len, account.wire, t, t_len)
                     delivered += 1
         self.routed += delivered
         return delivered
@@ -257,8 +265,32 @@ def fan_out(list resources not None, bytes head not None, bytes tail not None, b
     """One stanza to each of `resources`, addressed to its full JID, or to `to` for all; deliveries made."""
     cdef Resource resource
     cdef int delivered = 0
+    cdef const char* h = PyBytes_AS_STRING(head)
+    cdef const char* t = PyBytes_AS_STRING(tail)
+    cdef Py_ssize_t h_len = PyBytes_GET_SIZE(head)
+    cdef Py_ssize_t t_len = PyBytes_GET_SIZE(tail)
     for resource in resources:
         if resource.conn is not None:
-            _append(resource.conn, head, to if to is not None else resource.jid.wire, tail)
+            _append(resource.conn, h, h_len, to if to is not None else resource.jid.wire, t, t_len)
+            delivered += 1
+    return delivered
+
+
+def show_presence(Resource of not None, list to not None, bytes address=None):
+    """The presence of an available resource to each of `to`; `address` as in `fan_out`; deliveries made."""
+    cdef Resource resource
+    cdef int delivered = 0
+    cdef const char* p
+    cdef Py_ssize_t cut
+    cdef Py_ssize_t rest
+    cdef bytes presence = of._presence
+    if presence is None:
+        return 0
+    p = PyBytes_AS_STRING(presence)
+    cut = of._presence_cut
+    rest = PyBytes_GET_SIZE(presence) - cut
+    for resource in to:
+        if resource.conn is not None:
+            _append(resource.conn, p, cut, address if address is not None else resource.jid.wire, p + cut, rest)
             delivered += 1
     return delivered

@@ -7,12 +7,13 @@ are local accounts here; each side's roster changes in its own account's queue, 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from xml.sax.saxutils import quoteattr
 
 from msgspec.structs import replace
 
 from xmppd._fast.reader import Stanza
-from xmppd._fast.route import Resource, fan_out
+from xmppd._fast.route import Resource, fan_out, show_presence
 from xmppd.core.accounts import Account
 from xmppd.core.roster import item_xml, moved
 from xmppd.core.site import Site, bounce
@@ -96,8 +97,8 @@ def _greet(site: Site, newcomer: Resource) -> None:
         if item.pending_in is not None:
             newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
     for resource in newcomer.account.resources:
-        if resource is not newcomer and resource.presence is not None:
-            fan_out([newcomer], *resource.presence, newcomer.account.wire)
+        if resource is not newcomer:
+            show_presence(resource, [newcomer], newcomer.account.wire)
 
 
 def answer_probe(site: Site, prober: JID, contact: JID, to: list[Resource]) -> None:
@@ -109,8 +110,7 @@ def answer_probe(site: Site, prober: JID, contact: JID, to: list[Resource]) -> N
     if account is None or not (account.roster.shows_to(prober) or prober == contact):
         return
     for resource in connected.resources:
-        if resource.presence is not None:
-            fan_out(to, *resource.presence)
+        show_presence(resource, to)
 
 
 # directed presence
@@ -181,14 +181,18 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
                 push(site, account, after)
         if not step.passes:
             return
-        if local:
-            inbound(site, contact, user, type_, routed, sender)
-        else:
+        if not local:
             bounce(sender, stanza, StanzaError("remote-server-not-found"))
-        if type_ == "subscribed":
-            _show_presence(site, user, contact)
-        elif type_ == "unsubscribed" and item.subscription in ("from", "both"):
-            _hide_presence(site, user, contact)
+            return
+
+        def then() -> None:
+            # 3.1.5, 3.2.2: presence follows the stanza that allows it or ends it
+            if type_ == "subscribed":
+                _show_presence(site, user, contact)
+            elif type_ == "unsubscribed" and item.subscription in ("from", "both"):
+                _hide_presence(site, user, contact)
+
+        inbound(site, contact, user, type_, routed, sender, then)
 
     try:
         site.accounts.perform(user, change)
@@ -203,13 +207,15 @@ def inbound(
     type_: SubscriptionType,
     stanza: bytes,
     sender: Resource | None = None,
+    then: Callable[[], None] = lambda: None,
 ) -> None:
-    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3)."""
+    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3); `then` comes after it."""
 
     async def change(account: Account | None) -> None:
         if account is None:
             if type_ == "subscribe":  # 7-8.c: nobody there: denied, as an account would deny it
                 _reply(site, contact, user, "unsubscribed")
+            then()
             return
         before = account.roster.get(contact)
         item = before or RosterItem(str(contact), listed=False)
@@ -241,6 +247,7 @@ def inbound(
             _show_presence(site, user, contact)
         elif type_ == "unsubscribe" and item.subscription in ("from", "both"):
             _hide_presence(site, user, contact)
+        then()
 
     try:
         site.accounts.perform(user, change)
@@ -280,9 +287,9 @@ def tell(resources: list[Resource], stanza: bytes) -> None:
 
 def _show_presence(site: Site, user: JID, contact: JID) -> None:
     """3.1.6: the contact, newly subscribed, gets the presence of each available resource of the user."""
+    viewers = [resource for resource in _resources(site, contact) if resource.available]
     for resource in _resources(site, user):
-        if resource.presence is not None:
-            site.table.broadcast([contact.norm], *resource.presence)
+        show_presence(resource, viewers, contact.wire)
 
 
 def _hide_presence(site: Site, user: JID, contact: JID) -> None:

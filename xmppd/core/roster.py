@@ -52,6 +52,11 @@ def item_xml(item: RosterItem) -> bytes:
     return "".join(parts).encode()
 
 
+# shared, never changed
+_NO_ITEMS: dict[bytes, RosterItem] = {}
+_NOBODY: list[bytes] = []
+
+
 class Roster:
     """The items of one account by normalized contact address."""
 
@@ -59,7 +64,8 @@ class Roster:
 
     def __init__(self, version: int, items: Iterable[RosterItem]) -> None:
         self.version = version
-        self._items = {item.jid.encode(): item for item in items}
+        # most rosters of a large site are small, many are empty: those share what they hold
+        self._items = {item.jid.encode(): item for item in items} or _NO_ITEMS
         self._subscribers: list[bytes] | None = None
 
     def __iter__(self) -> Iterator[RosterItem]:
@@ -79,13 +85,16 @@ class Roster:
 
     def put(self, item: RosterItem, version: int) -> None:
         """Enter or replace an item, after it was committed as `version`."""
+        if self._items is _NO_ITEMS:
+            self._items = {}
         self._items[item.jid.encode()] = item
         self._subscribers = None
         self.version = version
 
     def remove(self, item: RosterItem, version: int) -> None:
         """Take an item out, after that was committed as `version`."""
-        self._items.pop(item.jid.encode(), None)
+        if self._items.pop(item.jid.encode(), None) is not None and not self._items:
+            self._items = _NO_ITEMS
         self._subscribers = None
         self.version = version
 
@@ -95,7 +104,7 @@ class Roster:
         if self._subscribers is None:
             self._subscribers = [
                 key for key, item in self._items.items() if item.subscription in ("from", "both")
-            ]
+            ] or _NOBODY
         return self._subscribers
 
     def sees(self, contact: JID) -> bool:

@@ -32,7 +32,7 @@ class Router:
         """Deliver, answer or refuse one stanza; every refusal goes back to its sender."""
         try:
             text = stanza.to
-            to = JID.parse(text) if text is not None else None
+            to = JID.parse(text, allow_unassigned=True) if text is not None else None
             self._by_kind[stanza.name](sender, stanza, to)
         except JIDError as error:
             bounce(sender, stanza, StanzaError("jid-malformed", str(error)))

@@ -41,14 +41,14 @@ class Sessions:
             raise StanzaError("not-allowed", "the account is gone")
         try:
             # 4-*: at least 128 random bits, so that a resource cannot be guessed (RFC 6120 7.6)
-            jid = account_jid.with_resource(resource if resource is not None else secrets.token_urlsafe(16))
+            jid = account.jid.with_resource(resource if resource is not None else secrets.token_urlsafe(16))
         except JIDError as error:
             raise StanzaError("bad-request", str(error)) from None
         older = site.table.full(jid.norm)
         if older is not None:
             # 7.7.2.2: the newer stream wins; the older one learns why
             self.end(older, StreamError("conflict", "another stream has bound this resource"))
-        connected = site.table.bare(account_jid.norm)
+        connected = site.table.bare(account.jid.norm)
         if connected is not None and len(connected.resources) >= site.settings.sessions_per_account:
             count("sessions_refused_account")
             raise StanzaError("resource-constraint", app="sessions_per_account")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from xmppd._fast.reader import Limits, Stanza, StreamHeader, StreamReader
 from xmppd._fast.route import Resource, RouteTable
 from xmppd._fast.tls import TLSContext
 from xmppd._fast.wire import Allowance, Wire
-from xmppd.errors import StanzaError, StreamError
+from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.events import count, fields
 from xmppd.jid import JID
 from xmppd.net.deadlines import TICK_S, Deadline, Wheel
@@ -104,9 +104,9 @@ class Service:
         self.auth = auth
         self.core = core
         self.wheel = wheel
-        self.sessions: set[Session] = set()
+        self.connections = 0
         self.unauthenticated: dict[Session, None] = {}  # oldest first
-        self._of_address: dict[str, int] = {}
+        self._sources: dict[str, Source] = {}
         self._empty: asyncio.Event | None = None
 
     # what listeners call
@@ -114,8 +114,9 @@ class Service:
     def accept(self, conn: Conn) -> Handler | None:
         """A session for a new connection, or None to refuse it."""
         caps = self.policy.caps
-        address = address_group(conn.peer)
-        if self._of_address.get(address, 0) >= caps.per_address:
+        group = address_group(conn.peer)
+        source = self._sources.get(group) or Source(group)
+        if source.connections >= caps.per_address:
             count("connections_refused_address")
             log.warning("connection refused", extra=fields(peer=conn.peer, limit="connections_per_address"))
             return None
@@ -126,9 +127,10 @@ class Service:
             )
             return None
         count("connections_accepted")
-        session = Session(self, conn, address)
-        self._of_address[address] = self._of_address.get(address, 0) + 1
-        self.sessions.add(session)
+        session = Session(self, conn, source)
+        self._sources[group] = source
+        source.connections += 1
+        self.connections += 1
         self.unauthenticated[session] = None
         return session.wire
 
@@ -143,14 +145,12 @@ class Service:
 
     def forget(self, session: Session) -> None:
         """The connection of a session has ended."""
-        self.sessions.discard(session)
         self.unauthenticated.pop(session, None)
-        left = self._of_address.get(session.address, 0) - 1
-        if left > 0:
-            self._of_address[session.address] = left
-        else:
-            self._of_address.pop(session.address, None)
-        if self._empty is not None and not self.sessions:
+        self.connections -= 1
+        session.source.connections -= 1
+        if not session.source.connections:
+            del self._sources[session.source.group]
+        if self._empty is not None and not self.connections:
             self._empty.set()
 
     def partial_over(self) -> None:
@@ -161,17 +161,34 @@ class Service:
                 session.close(StreamError("policy-violation", app="partial_bytes_total"))
                 return
 
-    async def shut_down(self) -> None:
-        """End every stream with system-shutdown; returns when all have ended, at most after the close time-out."""
+    async def shut_down(self, connections: Callable[[], Iterable[Conn]]) -> None:
+        """End every stream with system-shutdown; returns when all have ended, at most after the close time-out.
+
+        `connections` lists the open connections, ours among them.
+        """
         self._empty = asyncio.Event()
-        for session in list(self.sessions):
+        for session in self._all(connections):
             session.close(StreamError("system-shutdown"))
-        if self.sessions:
+        if self.connections:
             try:
                 await asyncio.wait_for(self._empty.wait(), self.policy.times.close_s + 2 * TICK_S)
             except TimeoutError:
-                for session in list(self.sessions):
+                for session in self._all(connections):
                     session.wire.conn.abort()
+
+    def _all(self, connections: Callable[[], Iterable[Conn]]) -> list[Session]:
+        wires = [conn.handler for conn in connections() if isinstance(conn.handler, Wire)]
+        return [wire.session for wire in wires if wire.session is not None and wire.session.service is self]
+
+
+class Source:
+    """Where connections come from: an IPv4 address or an IPv6 /64, and how many it has open."""
+
+    __slots__ = ("connections", "group")
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.connections = 0
 
 
 def address_group(address: str) -> str:
@@ -189,13 +206,13 @@ def address_group(address: str) -> str:
 class Session(Deadline):
     """One client connection: its wire, its stream machine, and its resource once bound."""
 
-    __slots__ = ("_waiting", "address", "pinged", "resource", "service", "since", "stream", "wire")
+    __slots__ = ("_waiting", "pinged_at", "resource", "service", "source", "stream", "wire")
 
-    def __init__(self, service: Service, conn: Conn, address: str) -> None:
+    def __init__(self, service: Service, conn: Conn, source: Source) -> None:
         super().__init__()
         policy = service.policy
         self.service = service
-        self.address = address
+        self.source = source
         direct_tls = conn.listener is not None and conn.listener.direct_tls
         self.stream = C2SStream(policy.stream, policy.hosts, direct_tls=direct_tls)
         self.wire = Wire(
@@ -206,7 +223,7 @@ class Session(Deadline):
             policy.allowance,
         )
         self.resource: Resource | None = None
-        self.pinged = False
+        self.pinged_at = 0  # tick of the last ping; bytes that came since have an equal or later one
         self._waiting: asyncio.Task[None] | None = None
         self._expire_in(policy.times.negotiation_s)
 
@@ -286,16 +303,15 @@ class Session(Deadline):
             self._run(self.stream.timeout("close" if self.stream.is_closing else "negotiation"))
             return
         silent_s = self.wire.idle_ticks * TICK_S
-        if self.pinged and silent_s >= times.ping_timeout_s:
+        if self.wire.last_in < self.pinged_at:
             count("streams_idle_timeout")
             self.close(StreamError("connection-timeout"))
-        elif silent_s >= times.idle_ping_s and not self.pinged:
-            self.pinged = True
+        elif silent_s >= times.idle_ping_s:
+            self.pinged_at = self.service.wheel.now
             self._ping()
             self._expire_in(times.ping_timeout_s)
         else:
-            self.pinged = False
-            self._expire_in(times.idle_ping_s - min(silent_s, times.idle_ping_s - TICK_S))
+            self._expire_in(times.idle_ping_s - silent_s)
 
     def _ping(self) -> None:
         """XEP-0199 4.1; whatever the client sends next shows that it is there."""
@@ -337,7 +353,7 @@ class Session(Deadline):
 
     def _verify(self, action: act.Verify) -> None:
         self._wait(
-            self.service.auth.verify(action.username, action.domain, action.password, self.address),
+            self.service.auth.verify(action.username, action.domain, action.password, self.source.group),
             self.stream.verified,
         )
 
@@ -360,7 +376,10 @@ class Session(Deadline):
             if isinstance(result, StanzaError):
                 return self.stream.bind_failed(result)
             self.resource = result
-            return self.stream.bound(result.jid)
+            actions = self.stream.bound(result.jid)
+            if not self.stream.is_open:  # it began to close meanwhile
+                self._leave()
+            return actions
 
         self._wait(bind(), bound)
 
@@ -400,7 +419,10 @@ class Session(Deadline):
 
         async def answer() -> None:
             try:
-                result = await question
+                try:
+                    result = await question
+                except SaslFailure as failure:  # what the store says of itself (3-23.10)
+                    result = failure
                 self._waiting = None
                 self._run(then(result))
             except asyncio.CancelledError:

@@ -115,6 +115,7 @@ class AdminSocket:
         self._server: asyncio.Server | None = None
         self._inode = 0
         self._serving: set[asyncio.Task[None]] = set()
+        self._ending = False
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
@@ -126,6 +127,7 @@ class AdminSocket:
         """Stop listening, end the connections, remove the socket."""
         if self._server is None:
             return
+        self._ending = True
         self._server.close()
         own = asyncio.current_task()
         others = [task for task in self._serving if task is not own]
@@ -150,6 +152,9 @@ class AdminSocket:
             await self._serve(reader, writer)
         except (ConnectionError, TimeoutError):
             pass
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
         finally:
             self._serving.discard(task)
             writer.close()

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from xmppd import __version__, clock
+from xmppd import __version__
 from xmppd._fast.route import Resource
 from xmppd.auth import LocalAuth
 from xmppd.config import ConfigError
@@ -19,11 +19,12 @@ from xmppd.core.sessions import Sessions
 from xmppd.core.site import Site
 from xmppd.errors import StreamError
 from xmppd.events import counters
-from xmppd.jid import JID, JIDError
+from xmppd.jid import JID
 from xmppd.net.c2s import Service
 from xmppd.ops.admin import Command, CommandError, Params, Progress
 from xmppd.ops.health import Health
-from xmppd.store import AccountExists, NoSuchAccount, Store, StoreError
+from xmppd.ops.users import Users, address
+from xmppd.store import Deleted, Store
 
 
 class Running(Protocol):
@@ -48,139 +49,52 @@ class Running(Protocol):
 
 def table(server: Running) -> Mapping[str, Command]:
     """Every command of `server`."""
-    users, sessions, process = _Users(server), _Sessions(server), _Process(server)
+    users = Users(server.store, server.auth, lambda: server.site.hosts, _Live(server))
+    sessions, process = _Sessions(server), _Process(server)
     return {
         "status": process.status,
         "reload": process.reload,
         "stop": process.stop,
-        "user.add": users.add,
-        "user.import": users.import_,
-        "user.passwd": users.passwd,
-        "user.enable": users.enable,
-        "user.disable": users.disable,
-        "user.del": users.delete,
-        "user.list": users.list,
+        **users.table(),
         "session.list": sessions.list,
         "session.kick": sessions.kick,
     }
 
 
-class _Users:
+class _Live:
+    """The running server as the account commands see it."""
+
     def __init__(self, server: Running) -> None:
         self._server = server
 
-    def _account(self, text: Any) -> JID:
-        """A bare JID with a localpart at a served domain."""
-        try:
-            jid = JID.parse(text)
-        except (JIDError, TypeError) as error:
-            raise CommandError(f'"{text}" is no JID: {error}') from None
-        if jid.local is None or not jid.is_bare:
-            raise CommandError(f'"{text}" is not the address of an account: user@domain')
-        if jid.domain not in self._server.site.hosts:
-            raise CommandError(
-                f"{jid.domain} is not served here: {', '.join(sorted(self._server.site.hosts))}"
-            )
-        return jid
+    def connected(self, account: JID) -> int:
+        return len(self._server.sessions.of(account))
 
-    async def add(self, params: Params, _progress: Progress) -> Any:
-        jid = self._account(params.get("jid"))
-        try:
-            await self._server.auth.create_account(str(jid.local), jid.domain, params["password"])
-        except AccountExists:
-            raise CommandError(f"{jid} exists already") from None
-        except (ValueError, StoreError) as error:
-            raise CommandError(f"{jid}: {error}") from None
-        return {"jid": str(jid)}
-
-    async def import_(self, params: Params, progress: Progress) -> Any:
-        """`rows`: [JID, password] each. What could not be made stands in `failures`: [index, JID, why]."""
-        rows, places, failures = [], [], []
-        for index, (text, password) in enumerate(params["rows"]):
-            try:
-                jid = self._account(text)
-            except CommandError as error:
-                failures.append([index, text, str(error)])
-                continue
-            rows.append((str(jid.local), jid.domain, password))
-            places.append(index)
-        report = await self._server.auth.import_accounts(rows, lambda done: progress(done, len(rows)))
-        failures += [[places[failed.index], failed.jid, failed.why] for failed in report.failures]
-        return {"created": report.created, "failures": sorted(failures)}
-
-    async def passwd(self, params: Params, _progress: Progress) -> Any:
-        jid = self._account(params.get("jid"))
-        try:
-            await self._server.auth.set_password(str(jid.local), jid.domain, params["password"])
-        except NoSuchAccount:
-            raise CommandError(f"there is no account {jid}") from None
-        except (ValueError, StoreError) as error:
-            raise CommandError(f"{jid}: {error}") from None
-        return {"jid": str(jid)}
-
-    async def enable(self, params: Params, _progress: Progress) -> Any:
-        return await self._set_enabled(params, enabled=True)
-
-    async def disable(self, params: Params, _progress: Progress) -> Any:
-        """A disabled account's sessions end."""
-        done = await self._set_enabled(params, enabled=False)
-        ended = self._end_sessions(JID.parse(done["jid"]))
-        return {**done, "sessions_ended": ended}
-
-    async def _set_enabled(self, params: Params, *, enabled: bool) -> dict[str, Any]:
-        jid = self._account(params.get("jid"))
-        try:
-            await self._server.store.accounts.set_enabled(str(jid.local), jid.domain, enabled)
-        except NoSuchAccount:
-            raise CommandError(f"there is no account {jid}") from None
-        except StoreError as error:
-            raise CommandError(str(error)) from None
-        return {"jid": str(jid), "enabled": enabled}
-
-    def _end_sessions(self, jid: JID) -> int:
-        resources = self._server.sessions.of(jid)
+    def end(self, account: JID) -> int:
+        resources = self._server.sessions.of(account)
         for resource in resources:
+            # 3-9.2
             self._server.sessions.end(resource, StreamError("not-authorized", "the account is not active"))
         return len(resources)
 
-    async def delete(self, params: Params, _progress: Progress) -> Any:
-        """Sessions end, contacts are told, everything of the account goes."""
-        jid = self._account(params.get("jid"))
-        try:
-            # disabled first: nobody logs in between the end of the sessions and the end of the account
-            await self._server.store.accounts.set_enabled(str(jid.local), jid.domain, False)
-            ended = self._end_sessions(jid)
-            gone = await self._server.store.accounts.delete(str(jid.local), jid.domain)
-        except NoSuchAccount:
-            raise CommandError(f"there is no account {jid}") from None
-        except StoreError as error:
-            raise CommandError(str(error)) from None
-        ended += self._end_sessions(jid)
-        self._server.site.accounts.forget(jid)
-        holders = [JID.parse(f"{holder.local}@{holder.domain}") for holder in gone.holders]
-        removal.tell_contacts(self._server.site, jid, holders)
-        await self._server.site.accounts.drain()
-        return {"jid": str(jid), "sessions_ended": ended, "contacts_told": len(holders)}
-
-    async def list(self, params: Params, _progress: Progress) -> Any:
-        accounts = await self._server.store.accounts.list(params.get("domain"))
-        return [
-            {
-                "jid": account.jid,
-                "enabled": account.enabled,
-                "created_at": clock.xep0082(account.created_at),
-                "sessions": len(self._server.sessions.of(JID.parse(account.jid))),
-            }
-            for account in accounts
-        ]
+    async def removed(self, account: JID, deleted: Deleted) -> None:
+        site = self._server.site
+        site.accounts.forget(account)
+        holders = [JID(holder.local, holder.domain) for holder in deleted.holders]
+        removal.tell_contacts(site, account, holders)
+        await site.accounts.drain()
 
 
 class _Sessions:
     def __init__(self, server: Running) -> None:
         self._server = server
 
-    async def list(self, _params: Params, _progress: Progress) -> Any:
-        return [self._described(resource) for resource in self._server.sessions.all()]
+    async def list(self, params: Params, _progress: Progress) -> Any:
+        """All, or those of a full or a bare JID."""
+        sessions = self._server.sessions
+        wanted = params.get("jid")
+        found = sessions.all() if wanted is None else sessions.of(address(wanted))
+        return [self._described(resource) for resource in found]
 
     def _described(self, resource: Resource) -> dict[str, Any]:
         conn = resource.conn
@@ -199,10 +113,7 @@ class _Sessions:
 
     async def kick(self, params: Params, _progress: Progress) -> Any:
         """End the sessions of a full or a bare JID."""
-        try:
-            jid = JID.parse(params["jid"])
-        except (JIDError, TypeError) as error:
-            raise CommandError(f'"{params["jid"]}" is no JID: {error}') from None
+        jid = address(params.get("jid"))
         resources = self._server.sessions.of(jid)
         if not resources:
             raise CommandError(f"{jid} has no session")
@@ -221,7 +132,7 @@ class _Process:
             "version": __version__,
             "pid": os.getpid(),
             "domains": sorted(server.site.hosts),
-            "connections": len(server.c2s.sessions),
+            "connections": server.c2s.connections,
             "unauthenticated": len(server.c2s.unauthenticated),
             "sessions": len(server.site.table),
             **server.figures(),

@@ -52,41 +52,23 @@ WARNABLES: Final[dict[str, Warnable]] = {
             depends_on=("store-failing",),
         ),
         Warnable(
-            "certificate-expired",
-            "A certificate has expired",
-            "high",
-            "Put a valid certificate into the file and run `reload`.",
-        ),
-        Warnable(
             "certificate-expiring",
             "A certificate expires soon",
             "medium",
             "Put a new certificate into the file and run `reload`.",
-            depends_on=("certificate-expired",),
+            depends_on=("certificate-unusable",),
         ),
         Warnable(
             "certificate-unusable",
-            "A renewed certificate or key was not taken",
+            "A certificate cannot be used, or clients will refuse it",
             "high",
-            "Run `check`, put right what it names, then `reload`; until then the old certificate is served.",
-        ),
-        Warnable(
-            "listener-down",
-            "A listener does not listen",
-            "high",
-            "Find out which program has the port (ss -ltnp), or change the listener's address.",
+            "Run `check`, put right what it names, then run `reload`.",
         ),
         Warnable(
             "listener-not-served",
             "A configured listener is not served by this version",
             "low",
             "Remove the listener from the configuration, or wait for a version that serves it.",
-        ),
-        Warnable(
-            "descriptors-short",
-            "File descriptors run out",
-            "high",
-            "Raise the limit of open files of the service (LimitNOFILE=).",
         ),
         Warnable(
             "loop-late",
@@ -185,6 +167,9 @@ class Health:
     def _is_visible(self, warnable: Warnable, entry: _Entry) -> bool:
         return self._monotonic_s() - entry.since_s >= warnable.visible_after_s
 
+    def _is_explained(self, warnable: Warnable, subject: str) -> bool:
+        return any((code, about) in self._entries for code in warnable.depends_on for about in ("", subject))
+
     def _log(self, warnable: Warnable, subject: str, entry: _Entry) -> None:
         entry.was_logged = True
         level = logging.ERROR if warnable.severity == "high" else logging.WARNING
@@ -193,11 +178,10 @@ class Health:
 
     def warnings(self) -> list[Warning]:
         """What is wrong now, worst first; without what lasts too short, and what another fault explains."""
-        wrong = {code for code, _ in self._entries}
         found = []
         for (code, subject), entry in self._entries.items():
             warnable = self._warnables[code]
-            if not self._is_visible(warnable, entry) or wrong.intersection(warnable.depends_on):
+            if not self._is_visible(warnable, entry) or self._is_explained(warnable, subject):
                 continue
             if not entry.was_logged:
                 self._log(warnable, subject, entry)

@@ -85,7 +85,18 @@ class JsonFormatter(logging.Formatter):
 FORMATS: Final[dict[str, type[logging.Formatter]]] = {"text": KeyValueFormatter, "json": JsonFormatter}
 
 # what makes two events of the same words different events
-IDENTIFYING: Final = ("peer", "account", "domain", "listener", "limit", "path", "reason", "requirement")
+IDENTIFYING: Final = (
+    "code",
+    "subject",
+    "peer",
+    "account",
+    "domain",
+    "listener",
+    "limit",
+    "path",
+    "reason",
+    "requirement",
+)
 
 
 @dataclass(slots=True)

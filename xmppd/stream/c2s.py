@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from xml.sax.saxutils import quoteattr
 
 from xmppd import ns
+from xmppd._fast.element import escape_attr
 from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.jid import JID, JIDError, prep_resource
 from xmppd.stream import features, sasl
@@ -63,6 +63,8 @@ __all__ = ["C2SSettings", "C2SStream", "HostFacts"]
 _PROCEED: Final = f"<proceed xmlns='{ns.TLS}'/>".encode()
 _TLS_FAILURE: Final = f"<failure xmlns='{ns.TLS}'/>".encode()
 
+_NAME_SHOWN: Final = 256  # characters of a user name that failed, in a Note
+
 # name and namespace of a first-level element -> the event it is
 _EVENTS: Final = {
     (ns.TLS, "starttls"): Event.STARTTLS,
@@ -72,9 +74,6 @@ _EVENTS: Final = {
     (ns.CLIENT, "message"): Event.STANZA,
     (ns.CLIENT, "presence"): Event.STANZA,
     (ns.CLIENT, "iq"): Event.STANZA,
-    (ns.SERVER, "message"): Event.FOREIGN,
-    (ns.SERVER, "presence"): Event.FOREIGN,
-    (ns.SERVER, "iq"): Event.FOREIGN,
     (ns.STREAMS, "error"): Event.PEER_ERROR,
 }
 
@@ -191,7 +190,7 @@ class C2SStream:
             return self.jid.domain
         return self._negotiation.opening.host if self._negotiation and self._negotiation.opening else None
 
-    # --- inputs ---------------------------------------------------------------------------------------------
+    # --- inputs --------------------------------------------------------------------------------------------
 
     def header(self, header: StreamHeader) -> list[Action]:
         """The client's stream header."""
@@ -252,7 +251,7 @@ class C2SStream:
         method: Callable[..., list[Action]] = getattr(self, f"_{transition(self.state, event).step}")
         return method(*given)
 
-    # --- steps: headers -------------------------------------------------------------------------------------
+    # --- steps: headers ------------------------------------------------------------------------------------
 
     @property
     def _talk(self) -> _Negotiation:
@@ -308,7 +307,7 @@ class C2SStream:
         lang = lookup_language(opening.lang, self._settings.languages)
         return response_header(opening.host, opening.from_, lang)
 
-    # --- steps: TLS -----------------------------------------------------------------------------------------
+    # --- steps: TLS ----------------------------------------------------------------------------------------
 
     def _starttls(self, stanza: Stanza, unread_bytes: int) -> list[Action]:
         if unread_bytes:  # 2-6.2; RFC 6120 5.3.3 forbids even white space here
@@ -333,7 +332,7 @@ class C2SStream:
         self.state = State.SECURED
         return [Restart()]
 
-    # --- steps: SASL ----------------------------------------------------------------------------------------
+    # --- steps: SASL ---------------------------------------------------------------------------------------
 
     def _auth(self, stanza: Stanza) -> list[Action]:
         talk = self._talk
@@ -380,14 +379,18 @@ class C2SStream:
             return self._failed(failure)
         return self._advance(lambda: exchange.respond(data))
 
-    def _answered(self, answer: Credentials | Verdict | SaslFailure) -> list[Action]:
+    def _found(self, answer: Credentials | SaslFailure) -> list[Action]:
+        return self._answered(LookUp, answer)
+
+    def _judged(self, answer: Verdict | SaslFailure) -> list[Action]:
+        return self._answered(Verify, answer)
+
+    def _answered(self, kind: type, answer: Credentials | Verdict | SaslFailure) -> list[Action]:
         exchange = self._talk.exchange
-        if exchange is None:
+        if exchange is None or not isinstance(self._talk.question, kind):  # the answer to another question
             return self._fault()
         if isinstance(answer, SaslFailure):
             return self._failed(answer)
-        if isinstance(answer, str) != isinstance(self._talk.question, Verify):
-            return self._fault()
         return self._advance(lambda: exchange.answer(answer))
 
     def _advance(self, move: Callable[[], sasl.Step]) -> list[Action]:
@@ -432,7 +435,7 @@ class C2SStream:
     def _failed(self, failure: SaslFailure) -> list[Action]:
         """One attempt failed; the last allowed one ends the stream (3-22, 3-24, 3-25)."""
         talk = self._talk
-        username = talk.exchange.username if talk.exchange else ""
+        username = talk.exchange.username[:_NAME_SHOWN] if talk.exchange else ""
         note = Note(
             "login failed",
             {"username": username, "mechanism": talk.mechanism, "condition": failure.condition},
@@ -449,7 +452,7 @@ class C2SStream:
     def _too_many_attempts() -> StreamError:
         return StreamError("policy-violation", "too many failed attempts to authenticate")
 
-    # --- steps: bind ----------------------------------------------------------------------------------------
+    # --- steps: bind ---------------------------------------------------------------------------------------
 
     def _bind(self, stanza: Stanza) -> list[Action]:
         account = self._talk.account
@@ -466,7 +469,7 @@ class C2SStream:
         wanted = bind.find(ns.BIND, "resource") if bind is not None else None
         text = wanted.text() if wanted is not None else ""
         try:
-            resource = prep_resource(text) if text else None
+            resource = _resource(text)
         except JIDError:
             return self._bind_refused(StanzaError("bad-request", "the resource cannot be used"))  # 4-6.2
         self.state = State.BINDING
@@ -497,7 +500,7 @@ class C2SStream:
         self.state = State.UNBOUND
         return [Send(refusal), note]
 
-    # --- steps: an open stream ------------------------------------------------------------------------------
+    # --- steps: an open stream -----------------------------------------------------------------------------
 
     def _deliver(self, stanza: Stanza) -> list[Action]:
         return [Deliver(stanza)]
@@ -505,13 +508,10 @@ class C2SStream:
     def _deliver_late(self, stanza: Stanza) -> list[Action]:
         return [Deliver(stanza)] if self.jid is not None else []
 
-    # --- steps: the end -------------------------------------------------------------------------------------
+    # --- steps: the end ------------------------------------------------------------------------------------
 
     def _not_authorized(self, stanza: Stanza) -> list[Action]:
         return self._end(StreamError("not-authorized"))  # 1-15.2, 3-2.1, 4-2.1
-
-    def _invalid_namespace(self, stanza: Stanza) -> list[Action]:
-        return self._end(StreamError("invalid-namespace"))  # 1-32.1
 
     def _unsupported(self, stanza: Stanza) -> list[Action]:
         return self._end(StreamError("unsupported-stanza-type"))  # 1-32.3
@@ -604,6 +604,21 @@ def _data(element: Element) -> bytes | None:
     return sasl.decode(text) if text else None
 
 
+def _resource(text: str) -> str | None:
+    """The resource that is asked for, None for one of our choice; JIDError if it breaks the rules.
+
+    A stored name cannot have characters younger than Unicode 3.2 (RFC 3454 7), an emoji for instance: instead
+    of being refused, such a client gets a resource of our choice (7.7.1).
+    """
+    if not text:
+        return None
+    try:
+        return prep_resource(text)
+    except JIDError:
+        prep_resource(text, allow_unassigned=True)  # raises unless that was the only reason
+        return None
+
+
 def _sasl_element(name: str, data: bytes | None) -> bytes:
     if data is None:
         return f"<{name} xmlns='{ns.SASL}'/>".encode()
@@ -611,5 +626,5 @@ def _sasl_element(name: str, data: bytes | None) -> bytes:
 
 
 def _iq(type_: str, id_: str | None, content: bytes) -> bytes:
-    named = f" id={quoteattr(id_)}" if id_ else ""
+    named = f" id='{escape_attr(id_)}'" if id_ else ""
     return f"<iq type='{type_}'{named}>".encode() + content + b"</iq>"

@@ -33,8 +33,8 @@ def _features(*children: str) -> bytes:
 
 
 def in_clear(required: bool, mechanisms: Sequence[str]) -> bytes:
-    """Before TLS: STARTTLS, alone if it is required (2-4)."""
-    return _features(_starttls(required), "" if required else _mechanisms(mechanisms, flagged=False))
+    """Before TLS: STARTTLS, and `mechanisms` where it is voluntary (2-4: there are none if it is required)."""
+    return _features(_starttls(required), _mechanisms(mechanisms, flagged=False))
 
 
 def to_log_in(mechanisms: Sequence[str], bindings: Sequence[str], flagged: bool) -> bytes:

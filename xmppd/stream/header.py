@@ -1,15 +1,13 @@
 """Stream headers: what a client's header must say, and the response header (RFC 6120 4.7 to 4.9.1.3).
 
+The reader has already refused a root that is no stream and a content namespace that is not served here.
 Decisions where the RFC leaves one:
 
-* no `to`, or one that is no domain: `improper-addressing`; a domain not served: `host-unknown` (1-22,
-  1-36);
+* no `to`, or one that is no domain: `improper-addressing`; a domain not served: `host-unknown` (1-22, 1-36);
 * no version, or a major version other than 1: `unsupported-version`; the response says 1.0 in any case
   (1-23, 1-28);
-* any prefix for the stream namespace is accepted, the response uses `stream`; a header without a default
-  content namespace ("prefix-free canonicalization") is accepted, the response declares `jabber:client`
-  (1-29, 1-30);
-* `from` may be absent (1-20); one that is no address gives `invalid-from`.
+* `from` may be absent (1-20); one that is no address gives `invalid-from`;
+* the response uses the prefix `stream` and declares `jabber:client`, whatever the client wrote (1-29, 1-30).
 """
 
 from __future__ import annotations
@@ -63,17 +61,6 @@ def new_stream_id() -> str:
     return secrets.token_urlsafe(ID_BYTES)
 
 
-def _namespace_error(header: StreamHeader) -> StreamError | None:
-    if header.ns != ns.STREAMS:  # 1-29
-        return StreamError("invalid-namespace", "the root is not in the namespace of streams")
-    if header.name != "stream":
-        return StreamError("bad-format", "the root is no stream element")
-    prefix_free = header.content_ns == ns.STREAMS and not header.prefix
-    if header.content_ns not in (ns.CLIENT, "", None) and not prefix_free:  # 1-31
-        return StreamError("invalid-namespace", "the content namespace of a client is jabber:client")
-    return None
-
-
 def _version_error(version: str | None) -> StreamError | None:
     match = _VERSION.fullmatch(version or "")
     if match and int(match[1]) == 1:
@@ -83,7 +70,7 @@ def _version_error(version: str | None) -> StreamError | None:
 
 def _domain(address: str | None) -> str | None:
     try:
-        jid = JID.parse(address or "")
+        jid = JID.parse(address or "", allow_unassigned=True)
     except JIDError:
         return None
     return None if jid.local or jid.resource else jid.domain
@@ -91,7 +78,7 @@ def _domain(address: str | None) -> str | None:
 
 def _address(address: str | None) -> JID | None:
     try:
-        return JID.parse(address or "").bare
+        return JID.parse(address or "", allow_unassigned=True).bare
     except JIDError:
         return None
 
@@ -115,8 +102,7 @@ def read_header(header: StreamHeader, hosts: Mapping[str, HostFacts]) -> Opening
     from_ = _address(header.from_)
     lang = header.lang if header.lang and _LANGUAGE.fullmatch(header.lang) else None
     error = (
-        _namespace_error(header)
-        or _version_error(header.version)
+        _version_error(header.version)
         or _host_error(domain, hosts)
         or (StreamError("invalid-from") if header.from_ is not None and from_ is None else None)
     )

@@ -26,10 +26,10 @@ from xmppd.errors import SaslFailure
 from xmppd.jid import JID, JIDError, prep_local
 from xmppd.stream.actions import Credentials, LookUp, Verdict, Verify
 
-NONCE_BYTES: Final = 18  # 144 random bits, 24 characters of base64
+NONCE_BYTES: Final = 18  # 144 random bits, 24 characters
 
-# by strength: the names under which XEP-0440 advertises what the TLS layer can give
-CHANNEL_BINDINGS: Final = ("tls-exporter", "tls-server-end-point")
+# by strength; those that the TLS layer gives are advertised (XEP-0440)
+CHANNEL_BINDINGS: Final = ("tls-exporter", "tls-unique", "tls-server-end-point")
 
 # a verdict on a password -> the SASL condition it is answered with
 VERDICTS: Final[dict[str, str | None]] = {
@@ -83,7 +83,7 @@ class Exchange(Protocol):
         """Take the answer to the question asked last."""
 
 
-# --- XML character data -------------------------------------------------------------------------------------
+# --- XML character data ------------------------------------------------------------------------------------
 
 
 def decode(text: str) -> bytes:
@@ -106,7 +106,7 @@ def encode(data: bytes) -> bytes:
     return base64.b64encode(data) or b"="
 
 
-# --- names --------------------------------------------------------------------------------------------------
+# --- names -------------------------------------------------------------------------------------------------
 
 
 def _prepared(username: str) -> str:
@@ -133,7 +133,7 @@ def _account(username: str, domain: str) -> JID:
         raise SaslFailure("not-authorized") from None
 
 
-# --- PLAIN --------------------------------------------------------------------------------------------------
+# --- PLAIN -------------------------------------------------------------------------------------------------
 
 
 class Plain:
@@ -165,7 +165,13 @@ class Plain:
         return Proven(_account(self.username, self._domain))
 
 
-# --- SCRAM --------------------------------------------------------------------------------------------------
+# --- SCRAM -------------------------------------------------------------------------------------------------
+
+
+def new_nonce() -> str:
+    """The server's part of a nonce: printable, no comma."""
+    return secrets.token_urlsafe(NONCE_BYTES)
+
 
 _PRINTABLE = r"[\x21-\x2b\x2d-\x7e]+"
 _SASLNAME = r"(?:[^\x00,=]|=2[Cc]|=3[Dd])+"
@@ -252,7 +258,7 @@ class Scram:
         if isinstance(answer, str):
             raise TypeError("SCRAM asks for credentials")
         self._credentials = answer
-        self._nonce += base64.b64encode(secrets.token_bytes(NONCE_BYTES)).decode()
+        self._nonce += new_nonce()
         salt = base64.b64encode(answer.salt).decode()
         server_first = f"r={self._nonce},s={salt},i={answer.iterations}"
         self._auth_message = f"{self._bare},{server_first}"
@@ -285,7 +291,7 @@ def _inner_base64(text: str) -> bytes:
         raise SaslFailure("malformed-request") from None
 
 
-# --- registry -----------------------------------------------------------------------------------------------
+# --- registry ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

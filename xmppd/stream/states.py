@@ -6,6 +6,7 @@ goes before `DEFAULTS`. `to` lists every state the step can leave the stream in.
 
 from __future__ import annotations
 
+import textwrap
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -37,7 +38,6 @@ class Event(StrEnum):
     RESPONSE = "<response/>"
     ABORT = "<abort/>"
     STANZA = "stanza"
-    FOREIGN = "stanza of another content namespace"
     UNKNOWN = "unknown first-level element"
     PEER_ERROR = "<stream:error/>"
     STREAM_CLOSE = "</stream:stream>"
@@ -62,8 +62,8 @@ class Transition(NamedTuple):
 
 S, E = State, Event
 
-# what a first-level element can be
-FIRST_LEVEL: Final = (E.STARTTLS, E.AUTH, E.RESPONSE, E.ABORT, E.STANZA, E.FOREIGN, E.UNKNOWN, E.PEER_ERROR)
+# what a first-level element can be; the reader has refused other content namespaces (4.8.3)
+FIRST_LEVEL: Final = (E.STARTTLS, E.AUTH, E.RESPONSE, E.ABORT, E.STANZA, E.UNKNOWN, E.PEER_ERROR)
 
 # in any state that has no row of its own for the event
 DEFAULTS: Final[dict[Event, Transition]] = {
@@ -73,7 +73,6 @@ DEFAULTS: Final[dict[Event, Transition]] = {
     E.RESPONSE: Transition("not_authorized", (S.CLOSING,)),
     E.ABORT: Transition("not_authorized", (S.CLOSING,)),
     E.STANZA: Transition("not_authorized", (S.CLOSING,)),
-    E.FOREIGN: Transition("invalid_namespace", (S.CLOSING,)),
     E.UNKNOWN: Transition("unsupported", (S.CLOSING,)),
     E.PEER_ERROR: Transition("peer_failed", (S.CLOSING,)),
     E.STREAM_CLOSE: Transition("peer_closed", (S.CLOSED,)),
@@ -89,23 +88,26 @@ DEFAULTS: Final[dict[Event, Transition]] = {
     E.EOF: Transition("lost", (S.CLOSED,)),
 }
 
-_SASL: Final[dict[Event, Transition]] = {
-    E.AUTH: Transition("auth", (S.PLAIN, S.LOGIN, S.CHALLENGED, S.CHECKING, S.CLOSING)),
-    E.RESPONSE: Transition("stray_response", (S.PLAIN, S.LOGIN, S.CLOSING)),
-    E.ABORT: Transition("abort", (S.PLAIN, S.LOGIN, S.CLOSING)),
-}
+
+def _sasl(*rest: State) -> dict[Event, Transition]:
+    """The rows of SASL in a state from which a failed attempt leads to one of `rest`."""
+    return {
+        E.AUTH: Transition("auth", (*rest, S.CHALLENGED, S.CHECKING, S.CLOSING)),
+        E.RESPONSE: Transition("stray_response", (*rest, S.CLOSING)),
+        E.ABORT: Transition("abort", (*rest, S.CLOSING)),
+    }
+
 
 # an answer is awaited and reading should have stopped: who feeds us is at fault
 _DEAF: Final = dict.fromkeys((E.HEADER, *FIRST_LEVEL), Transition("fault", (S.CLOSING,)))
 
-_ANSWERED: Final = Transition("answered", (S.PLAIN, S.LOGIN, S.CHALLENGED, S.AUTHENTICATED, S.CLOSING))
 _IGNORE: Final = dict.fromkeys(Event, Transition("ignore", ()))
 _DROP: Final = Transition("drop", (S.CLOSED,))
 _FINISH: Final = Transition("finish", (S.CLOSED,))
 
 TRANSITIONS: Final[dict[State, dict[Event, Transition]]] = {
     S.CONNECTED: {E.HEADER: Transition("greet", (S.PLAIN, S.CLOSING))},
-    S.PLAIN: {E.STARTTLS: Transition("starttls", (S.HANDSHAKE, S.CLOSING)), **_SASL},
+    S.PLAIN: {E.STARTTLS: Transition("starttls", (S.HANDSHAKE, S.CLOSING)), **_sasl(S.PLAIN)},
     # no XML may be sent until the handshake is done (5.4.3.1), nor after it failed (5.4.3.2)
     S.HANDSHAKE: {
         **dict.fromkeys((E.HEADER, *FIRST_LEVEL, E.STREAM_CLOSE, E.READER_ERROR), _DROP),
@@ -115,12 +117,16 @@ TRANSITIONS: Final[dict[State, dict[Event, Transition]]] = {
         E.TLS_OPEN: Transition("secured", (S.SECURED,)),
     },
     S.SECURED: {E.HEADER: Transition("greet", (S.LOGIN, S.CLOSING))},
-    S.LOGIN: _SASL,
+    S.LOGIN: _sasl(S.LOGIN),
     S.CHALLENGED: {
-        **_SASL,
+        **_sasl(S.PLAIN, S.LOGIN),
         E.RESPONSE: Transition("respond", (S.PLAIN, S.LOGIN, S.CHECKING, S.AUTHENTICATED, S.CLOSING)),
     },
-    S.CHECKING: {**_DEAF, E.CREDENTIALS: _ANSWERED, E.VERIFIED: _ANSWERED},
+    S.CHECKING: {
+        **_DEAF,
+        E.CREDENTIALS: Transition("found", (S.PLAIN, S.LOGIN, S.CHALLENGED, S.CLOSING)),
+        E.VERIFIED: Transition("judged", (S.LOGIN, S.AUTHENTICATED, S.CLOSING)),
+    },
     S.AUTHENTICATED: {E.HEADER: Transition("greet", (S.UNBOUND, S.CLOSING))},
     S.UNBOUND: {E.STANZA: Transition("bind", (S.UNBOUND, S.BINDING, S.CLOSING))},
     S.BINDING: {
@@ -151,16 +157,18 @@ def transition(state: State, event: Event) -> Transition:
 
 
 def render() -> str:
-    """The table as text: one line for each state and event that has a row of its own, then the defaults."""
+    """The table as text: for each state its own rows, then the defaults."""
     lines = []
     for name, row in [*TRANSITIONS.items(), ("any state", DEFAULTS)]:
         by_transition: dict[Transition, list[str]] = {}
         for event, found in row.items():
             by_transition.setdefault(found, []).append(str(event))
+        lines.append(f"{name}:")
         for found, events in by_transition.items():
-            who = "any other event" if len(row) == len(Event) and len(events) > 1 else ", ".join(events)
-            to = " | ".join(found.to) or "unchanged"
-            lines.append(f"{name:<14} {who}\n{'':<14}     {found.step} -> {to}")
+            rest = len(row) == len(Event) and len(events) > len(Event) / 2
+            who = textwrap.wrap("any other event" if rest else ", ".join(events), 42)
+            what = f"{found.step} -> {' | '.join(found.to) or 'unchanged'}"
+            lines += [f"  {part:<44}{what if i == 0 else ''}".rstrip() for i, part in enumerate(who)]
     return "\n".join(lines)
 
 

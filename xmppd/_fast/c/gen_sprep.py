@@ -155,14 +155,23 @@ def _ascii_tables() -> str:
 def tables() -> str:
     """The text of the header."""
     chars = [chr(code) for code in range(LAST + 1)]
-    flags = [sum(1 << bit for bit, (_, test) in enumerate(FLAGS) if test(char)) for char in chars]
+    bits = {name: 1 << bit for bit, (name, _) in enumerate(FLAGS)}
+    fold_bit, unassigned = bits["SP_FOLD"], bits["SP_UNASSIGNED"]
+    flags = [
+        unassigned
+        if stringprep.in_table_a1(char)  # and in no other table
+        else sum(bits[name] for name, test in FLAGS if test(char))
+        for char in chars
+    ]
     sequences = Sequences()
-    fold_bit = 1 << [name for name, _ in FLAGS].index("SP_FOLD")
     fold = [sequences.place(_fold(char)) if f & fold_bit else 0 for char, f in zip(chars, flags, strict=True)]
     if sum(f & fold_bit != 0 for f in flags) != B2_ROWS:
         raise ValueError("table B.2 is not that of RFC 3454")
     norm = []
-    for char in chars:
+    for char, f in zip(chars, flags, strict=True):
+        if f == unassigned:
+            norm.append(0)
+            continue
         parts = char if ord(char) in HANGUL else UCD.normalize("NFKD", char)
         # a result of N bytes has at most 3/2 N decomposed code points: SP_ROOM in jid.c counts on it
         in_result = UCD.normalize("NFKC", char) == char
@@ -174,7 +183,7 @@ def tables() -> str:
     return "\n".join(
         [
             f"/* Made by gen_sprep.py from Unicode {UCD.unidata_version}. Do not edit. */",
-            *(f"#define {name} {1 << bit:#x}u" for bit, (name, _) in enumerate(FLAGS)),
+            *(f"#define {name} {bit:#x}u" for name, bit in bits.items()),
             _ascii_tables(),
             f"#define SP_CCC_LIMIT {CCC_LIMIT}u",
             _two_level("sp_flags", flags),

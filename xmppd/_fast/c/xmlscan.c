@@ -189,9 +189,12 @@ static ALWAYS_INLINE int qname(const xs_conn *c, ptr *pp, xs_name *name) {
     if (*p == ':') {
         name->prefix = (uint32_t)(p - name->at);
         p++;
-        if (unlikely(!(cls[*p] & C_START))) verdict = XS_E_NAME;
-        for (; cls[*p] & C_NAME; p++) high |= *p;
-        if (unlikely(*p == ':')) verdict = XS_E_NAME;
+        if (likely(cls[*p] & C_START)) {
+            for (; cls[*p] & C_NAME; p++) high |= *p;
+            if (unlikely(*p == ':')) verdict = XS_E_NAME;
+        } else {
+            verdict = XS_E_NAME;
+        }
     }
     name->len = (uint32_t)(p - name->at);
     /* first, and while the name is unfinished too: so the work on one name is bounded */
@@ -227,7 +230,7 @@ static int reference(const xs_conn *c, ptr *pp) {
         return *p ? XS_E_REFERENCE : WAIT;
     }
     if (!(cls[*p] & C_START)) return *pp = p, *p ? XS_E_REFERENCE : WAIT;
-    do p++; while (cls[*p] & C_NAME || *p == ':');
+    do p++; while (cls[*p] & C_NAME); /* no colon: Namespaces in XML, 7 */
     size_t len = (size_t)(p - start - 1);
     if (len > c->limits->name_bytes) return *pp = start + 1 + c->limits->name_bytes, XS_E_NAME_BYTES;
     *pp = p;
@@ -352,7 +355,7 @@ static int decoded_type(ptr p, size_t n) {
             for (p += 2 + hex; *p != ';'; p++)
                 value = value * (hex ? 16u : 10u) + (*p <= '9' ? *p - 48u : (*p | 0x20u) - 87u);
         while (*p++ != ';') {}
-        text[len] = value < 0x80 ? (uint8_t)value : 0;
+        text[len] = value && value < 0x80 ? (uint8_t)value : 1; /* 1: in no type */
     }
     return stanza_type(text, len);
 }

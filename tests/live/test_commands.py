@@ -1,0 +1,181 @@
+"""The command line with a running server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.site import PASSWORD, Site
+from tests.xmpp_client import StreamClosed
+
+
+def until(wanted, within_s=20.0):
+    """Wait until `wanted()` is true; its value."""
+    deadline_s = time.monotonic() + within_s
+    while not (found := wanted()):
+        assert time.monotonic() < deadline_s, "it did not come to that"
+        time.sleep(0.02)
+    return found
+
+
+def test_status(site):
+    said = site.status
+    assert said["running"] is True
+    assert said["pid"] == site.pid
+    assert said["profile"] == "uc-2013"
+    assert said["domains"] == ["localhost", "second.example"]
+    assert [(each["kind"], each["host"], each["direct_tls"]) for each in said["listeners"]] == [
+        ("c2s", "127.0.0.1", False)
+    ]
+    assert said["warnings"] == []
+    text = site.command("status").stdout
+    assert f"process {site.pid}" in text
+    assert f"c2s on 127.0.0.1:{said['listeners'][0]['port']} (STARTTLS)" in text
+
+
+def test_sessions_are_listed_and_kicked(site, user):
+    name = user("kicked")
+    with site.login(name, "desk") as desk, site.login(name, "phone") as phone:
+        rows = {row["jid"]: row for row in site.json("session", "list", f"{name}@localhost")}
+        assert set(rows) == {desk.jid, phone.jid}
+        assert rows[desk.jid]["peer"] == "127.0.0.1"
+        assert rows[desk.jid]["tls"].startswith("TLSv1.")
+        assert desk.jid in site.command("session", "list").stdout
+        assert site.json("session", "kick", phone.jid) == {"sessions_ended": [phone.jid]}
+        phone.send("</stream:stream>")
+        with pytest.raises(StreamClosed):
+            phone.next()
+        assert [row["jid"] for row in site.json("session", "list", f"{name}@localhost")] == [desk.jid]
+        assert site.json("session", "kick", f"{name}@localhost") == {"sessions_ended": [desk.jid]}
+    failed = site.command("session", "kick", f"{name}@localhost", expect=1)
+    assert failed.stderr == f"xmppd: {name}@localhost has no session\n"
+
+
+def test_a_disabled_account_loses_its_sessions(site, user):
+    name = user("lost")
+    with site.login(name) as client:
+        assert site.json("user", "disable", f"{name}@localhost")["sessions_ended"] == 1
+        assert client.until("error") is not None
+    listed = {row["jid"]: row for row in site.json("user", "list")}
+    assert (listed[f"{name}@localhost"]["enabled"], listed[f"{name}@localhost"]["sessions"]) == (False, 0)
+
+
+def test_a_site_moves_in_while_the_server_runs(site):
+    lines = "".join(
+        f"mover{number}@localhost\t{PASSWORD.format(user=f'mover{number}')}\n" for number in range(60)
+    )
+    done = site.command(
+        "user", "import", "-", "--json", stdin=f"{lines}broken\nalice@localhost\tx\n", expect=1
+    )
+    assert json.loads(done.stdout) == {
+        "created": 60,
+        "failures": [
+            {"line": 61, "jid": "", "why": "there is no tab between address and password"},
+            {"line": 62, "jid": "alice@localhost", "why": "the account exists already"},
+        ],
+        "stopped": None,
+    }
+    with site.login("mover59") as client:
+        assert client.jid.startswith("mover59@localhost/")
+
+
+def test_a_new_password_holds_at_once(site, user):
+    name = user("changed")
+    site.command("user", "passwd", f"{name}@localhost", "--password-stdin", stdin="another one\n")
+    with site.connect() as client:
+        client.login(name, "another one", ca=site.ca)
+
+
+def test_reload_says_what_each_change_needs(make_site):
+    site = make_site('[log]\nlevel = "info"\n')
+    assert site.json("reload") == {"live": [], "new-streams": [], "restart": []}
+    site.write('[log]\nlevel = "debug"\n[net]\ndscp = 20\n[sasl]\nretries = 3\n')
+    changed = {"live": ["log.level"], "new-streams": ["sasl.retries"], "restart": ["net.dscp"]}
+    assert site.json("reload") == changed
+    # what needs a restart goes on needing it
+    site.json("reload")
+    assert [each["code"] for each in site.status["warnings"]] == ["restart-needed"]
+    site.write('[log]\nlevel = "debug"\n[sasl]\nretries = 3\n')
+    assert "no setting has changed" in site.command("reload").stdout
+    assert site.status["warnings"] == []
+
+
+def test_reload_is_all_or_nothing(make_site):
+    site = make_site()
+    site.write("[sasl]\nretries = 3\n[net]\ndcsp = 20\n")
+    failed = site.command("reload", expect=1)
+    assert failed.stderr.count("\n") == 1
+    assert "nothing was changed: " in failed.stderr
+    assert 'unknown key "dcsp" in [net]; did you mean "dscp"?' in failed.stderr
+    # the broken file is no obstacle to steering the server
+    assert site.status["pid"] == site.pid
+    site.write("[sasl]\nretries = 3\n")
+    assert site.json("reload")["new-streams"] == ["sasl.retries"]
+    (site.directory / "tls" / "localhost.key").write_text("rubbish")
+    assert "nothing was changed" in site.command("reload", expect=1).stderr
+
+
+def test_a_hang_up_reloads(make_site):
+    site = make_site()
+    site.write('[log]\nformat = "json"\n')
+    site.process.send_signal(signal.SIGHUP)
+    until(lambda: '"event": "reloaded"' in site.log)
+
+
+def test_stop_returns_when_the_server_has_ended(make_site):
+    site = make_site()
+    with site.login("alice") as alice:
+        answered = []
+        process = subprocess.Popen([sys.executable, "-m", "xmppd", "-c", str(site.config), "stop"])
+        assert alice.until("error") is not None
+        answered.append(alice.send("</stream:stream>"))
+        assert process.wait(20) == 0
+    assert site.process.poll() == 0
+    site.process = None
+    assert not (site.directory / "data" / "admin.sock").exists()
+    # and the store is free again
+    assert len(site.json("user", "list")) == 2
+
+
+def test_two_servers_do_not_share_a_site(make_site):
+    site = make_site()
+    second = site.command("run", expect=1)
+    assert f"in use by process {site.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert site.status["pid"] == site.pid
+
+
+def test_run_says_that_servers_are_not_served_yet(make_site):
+    site = make_site(listeners=('address = "127.0.0.1:0"', 'kind = "s2s"\naddress = "127.0.0.1:0"'))
+    assert "server-to-server streams are not served yet" in site.log
+    assert [each["code"] for each in site.status["warnings"]] == ["listener-not-served"]
+
+
+def test_a_port_that_is_taken(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        site = Site(tmp_path / "site", listeners=(f'address = "127.0.0.1:{port}"',), users=())
+        failed = site.command("run", expect=1)
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_certificate_that_expires_soon_is_a_warning(make_site):
+    from xmppd.pki import issue
+
+    site = make_site()
+    tls = site.directory / "tls"
+    ca = issue.Pair((tls / "ca.pem").read_bytes(), (tls / "ca.key").read_bytes())
+    soon = issue.issue(ca, "localhost", days=10)
+    (tls / "localhost.pem").write_bytes(soon.certificate)
+    (tls / "localhost.key").write_bytes(soon.key)
+    site.command("reload")
+    (warning,) = until(lambda: site.status["warnings"])
+    assert (warning["code"], warning["subject"]) == ("certificate-expiring", "localhost")
+    assert "in 9 days" in warning["text"]

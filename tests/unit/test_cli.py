@@ -1,0 +1,653 @@
+"""The command line without a server: init, check, accounts in the store, usage."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import pty
+import re
+import select
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+
+from xmppd import config as configuration
+from xmppd.auth import LocalAuth
+from xmppd.cli import importing, main
+from xmppd.cli import init as initialize
+from xmppd.cli.commands import _duration, xmppd
+from xmppd.cli.show import shown
+from xmppd.ops.admin import CommandError
+from xmppd.pki import certificate
+from xmppd.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+PASSWORD = "r0m30myr0m30"
+
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs the command line in this process: call("init", DIR, ..., stdin="...")."""
+
+    def run(*words: str | Path, stdin: str | bytes = "") -> Done:
+        data = stdin if isinstance(stdin, bytes) else stdin.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        said = capsys.readouterr()
+        return Done(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def site(tmp_path: Path, call: Call) -> Path:
+    """The configuration file of a fresh site that serves localhost and second.example."""
+    made = call(
+        "init", tmp_path / "site", "--domain", "localhost", "--domain=second.example", "--c2s", "127.0.0.1:0"
+    )
+    assert made.status == 0, made.err
+    return tmp_path / "site" / "xmppd.toml"
+
+
+def one_sentence(text: str) -> bool:
+    """`xmppd: sentence`, on one line, and nothing of Python's."""
+    return text.startswith("xmppd: ") and text.count("\n") == 1 and "Traceback" not in text
+
+
+# ---- init
+
+
+def test_init_makes_a_site(tmp_path: Path, call: Call) -> None:
+    folder = tmp_path / "deep" / "site"
+    done = call("init", folder, "--domain", "example.mil", "--domain", "Bücher.example")
+    assert done.status == 0
+    assert (folder / "xmppd.toml").read_text().startswith("#")
+    config = configuration.load(folder / "xmppd.toml")
+    assert config.profile == "uc-2013"
+    assert [domain.name for domain in config.domains] == ["example.mil", "bücher.example"]
+    assert [(each.kind, str(each.address)) for each in config.listeners] == [
+        ("c2s", "0.0.0.0:5222"),
+        ("c2s", "[::]:5222"),
+    ]
+    modes = {
+        str(path.relative_to(folder)): oct(stat.S_IMODE(path.stat().st_mode)) for path in folder.rglob("*")
+    }
+    assert modes == {
+        "xmppd.toml": "0o644",
+        "data": "0o700",
+        "tls": "0o755",
+        "tls/ca.pem": "0o644",
+        "tls/ca.key": "0o600",
+        "tls/example.mil.pem": "0o644",
+        "tls/example.mil.key": "0o600",
+        "tls/bücher.example.pem": "0o644",
+        "tls/bücher.example.key": "0o600",
+    }
+    for domain in config.domains:
+        assert certificate.faults(domain.name, domain.certificate, domain.key.path) == ([], [])
+    assert str(folder / "tls" / "ca.pem") in done.out
+    assert len((folder / "xmppd.toml").read_text().splitlines()) < 40
+
+
+def test_init_takes_listeners_and_a_profile(tmp_path: Path, call: Call) -> None:
+    done = call(
+        "init", tmp_path, "--domain", "a.example", "--profile", "internet",
+        "--c2s", "[::1]:5222", "--c2s", "127.0.0.1:15222", "--s2s", "[::]:5269", "--json",
+    )  # fmt: skip
+    assert done.data["listeners"] == [
+        {"kind": "c2s", "address": "[::1]:5222"},
+        {"kind": "c2s", "address": "127.0.0.1:15222"},
+        {"kind": "s2s", "address": "[::]:5269"},
+    ]
+    assert done.data["profile"] == "internet"
+    assert configuration.load(tmp_path / "xmppd.toml").profile == "internet"
+
+
+def test_init_never_overwrites_without_force(site: Path, call: Call) -> None:
+    before = {path: path.read_bytes() for path in site.parent.rglob("*") if path.is_file()}
+    done = call("init", site.parent, "--domain", "localhost")
+    assert done.status == 1
+    assert one_sentence(done.err)
+    assert "--force" in done.err
+    assert {path: path.read_bytes() for path in site.parent.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("there", ["tls/localhost.key", "tls/localhost.pem", "xmppd.toml"])
+def test_init_checks_everything_before_it_writes_anything(tmp_path: Path, call: Call, there: str) -> None:
+    precious = tmp_path / there
+    precious.parent.mkdir(exist_ok=True)
+    precious.write_text("precious")
+    done = call("init", tmp_path, "--domain", "localhost")
+    assert done.status == 1
+    assert there in done.err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [precious]
+    assert precious.read_text() == "precious"
+
+
+def test_init_with_force_keeps_the_ca_and_the_accounts(site: Path, call: Call) -> None:
+    call("-c", site, "user", "add", "alice@localhost", "--password-stdin", stdin=PASSWORD)
+    tls = site.parent / "tls"
+    before = {
+        name: (tls / name).read_bytes() for name in ("ca.pem", "ca.key", "localhost.pem", "localhost.key")
+    }
+    done = call("init", site.parent, "--domain", "localhost", "--force")
+    assert done.status == 0
+    after = {name: (tls / name).read_bytes() for name in before}
+    assert {name for name in before if before[name] != after[name]} == {"localhost.pem", "localhost.key"}
+    root, leaf = (x509.load_pem_x509_certificate(after[name]) for name in ("ca.pem", "localhost.pem"))
+    leaf.verify_directly_issued_by(root)
+    assert [row["jid"] for row in call("-c", site, "user", "list", "--json").data] == ["alice@localhost"]
+
+
+def test_init_does_not_sign_with_what_is_no_ca(site: Path, call: Call) -> None:
+    (site.parent / "tls" / "ca.key").write_bytes((site.parent / "tls" / "localhost.key").read_bytes())
+    done = call("init", site.parent, "--domain", "localhost", "--force")
+    assert done.status == 1
+    assert "does not belong to its certificate" in done.err
+
+
+def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {tmp_path / name: initialize.File(b"x", 0o600) for name in ("one", "two", "three")}
+    really = os.fsync
+    calls: list[int] = []
+
+    def full(fd: int) -> None:
+        calls.append(fd)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        really(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CommandError, match="No space left on device"):
+        initialize.write(files)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--domain", "a b"], '"a b" is not a domain name'),
+        (
+            ["--domain", "a.example", "--c2s", "::1:5222"],
+            "an IPv6 address is written in brackets, as [::1]:5222",
+        ),
+        (["--domain", "a.example", "--s2s", "5269"], '"5269" is not HOST:PORT'),
+        (["--domain", "a.example", "--domain", "A.example."], "a domain is named twice"),
+        (["--domain", "a.example", "--c2s", "[::1]:1", "--s2s", "[::1]:1"], "an address is named twice"),
+        (["--domain", "a.example", "--profile", "uc"], "uc-2013"),
+        ([], "--domain"),
+    ],
+)
+def test_init_wrong_usage(tmp_path: Path, call: Call, words: list[str], sentence: str) -> None:
+    done = call("init", tmp_path / "x", *words)
+    assert done.status == 2
+    assert one_sentence(done.err)
+    assert sentence in done.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_init_where_nobody_may_write(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "file").write_text("")
+    done = call("init", tmp_path / "file" / "site", "--domain", "localhost")
+    assert (done.status, one_sentence(done.err)) == (1, True)
+
+
+# ---- check
+
+
+def test_check_finds_nothing(site: Path, call: Call) -> None:
+    done = call("-c", site, "check")
+    assert (done.status, done.err) == (0, "")
+    assert "is good: profile uc-2013, serves localhost, second.example" in done.out
+    assert call("-c", site, "check", "--json").data == {"ok": True, "config": str(site), "found": []}
+
+
+@pytest.mark.req("3-24.3")
+def test_check_names_what_breaks_the_profile(site: Path, call: Call) -> None:
+    site.write_text(site.read_text() + "[sasl]\nretries = 5\n")
+    done = call("-c", site, "check")
+    assert done.status == 1
+    assert "sasl.retries: 5 retries are not within two to three (UC XMPP 2013, 3-24)" in done.out
+    (found,) = call("-c", site, "check", "--json").data["found"]
+    assert (found["level"], found["key"]) == ("error", "sasl.retries")
+
+
+@pytest.mark.req("3-24.3")
+def test_run_refuses_what_breaks_the_profile(site: Path, call: Call) -> None:
+    site.write_text(site.read_text() + "[sasl]\nretries = 5\n")
+    done = call("-c", site, "run")
+    assert done.status == 1
+    assert one_sentence(done.err)
+    assert "3-24" in done.err
+
+
+def test_check_looks_at_certificates_folders_and_ports(site: Path, call: Call) -> None:
+    tls = site.parent / "tls"
+    (tls / "localhost.pem").write_bytes((tls / "second.example.pem").read_bytes())
+    (tls / "second.example.key").chmod(0o644)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = site.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}")
+        site.write_text(
+            text
+            + '[store]\npath = "xmppd.toml"\n[admin]\nsocket = "admin.sock"\n[[listeners]]\nkind = "s2s"\naddress = "[::1]:0"\n'
+        )
+        found = call("-c", site, "check", "--json").data["found"]
+    assert [(each["level"], each["key"]) for each in found] == [
+        ("error", "domains[localhost]"),
+        ("error", "domains[localhost]"),
+        ("warning", "domains[second.example]"),
+        ("error", "store.path"),
+        ("warning", "listeners[1]"),
+        ("error", "listeners[0]"),
+    ]
+    texts = [each["text"] for each in found]
+    assert "is not for localhost but for dns:second.example" in texts[0]
+    assert f"does not belong to {tls / 'localhost.pem'}" in texts[1]
+    assert "its mode should be 0600" in texts[2]
+    assert "is no directory" in texts[3]
+    assert texts[4] == "s2s on [::1]:0 is not served by this version"
+    assert texts[5] == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+# ---- usage
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nonsense"], 'there is no command "nonsense"; known are check, init'),
+        (["statsu"], 'there is no command "statsu"; did you mean "status"?'),
+        (["-c", "x", "user", "lst"], 'there is no command "lst"; did you mean "list"?'),
+        (["user", "list"], "which server? Write: xmppd -c FILE user list"),
+        (["check"], "which server? Write: xmppd -c FILE check"),
+        (["-c", "x", "user", "add"], "JID"),
+        (["-c", "x", "check", "--jsno"], "--jsno"),
+        (["-c", "x", "user", "import", "/nonexistent"], "No such file"),
+    ],
+)
+def test_wrong_usage_is_status_2(call: Call, words: list[str], sentence: str) -> None:
+    done = call(*words)
+    assert done.status == 2
+    assert one_sentence(done.err)
+    assert sentence in done.err
+
+
+def test_no_words_show_help(call: Call) -> None:
+    assert call().status == 2
+    done = call("--help")
+    assert done.status == 0
+    assert "init" in done.out
+
+
+def test_no_file(tmp_path: Path, call: Call) -> None:
+    done = call("-c", tmp_path / "absent.toml", "user", "list")
+    assert done.status == 1
+    assert one_sentence(done.err)
+    assert "cannot be read: No such file" in done.err
+
+
+@pytest.mark.parametrize(
+    "words", [["stop"], ["status"], ["reload"], ["session", "list"], ["session", "kick", "a@b"]]
+)
+def test_no_server(site: Path, call: Call, words: list[str]) -> None:
+    done = call("-c", site, *words)
+    assert done.status == 1
+    assert one_sentence(done.err)
+    assert "no server answers on" in done.err
+
+
+def test_status_of_no_server_as_json(site: Path, call: Call) -> None:
+    done = call("-c", site, "status", "--json")
+    assert (done.status, done.data, done.err) == (1, {"running": False}, "")
+
+
+# ---- accounts
+
+
+def test_accounts_come_and_go(site: Path, call: Call) -> None:
+    def user(*words: str, stdin: str = "") -> Done:
+        return call("-c", site, "user", *words, stdin=stdin)
+
+    assert user("list").out == "no accounts\n"
+    assert (
+        user("add", "Alice@Localhost", "--password-stdin", stdin=f"{PASSWORD}\n").out
+        == "alice@localhost was made\n"
+    )
+    assert user("add", "bob@second.example", "--password-stdin", "--json", stdin=PASSWORD).data == {
+        "jid": "bob@second.example"
+    }
+    assert user("disable", "alice@localhost").out == "alice@localhost is disabled\n"
+    listed = user("list").out.splitlines()
+    assert re.fullmatch(r"Account +Enabled +Sessions +Created", listed[0])
+    assert re.fullmatch(r"alice@localhost +no +0 +2\S+Z", listed[1])
+    assert [row["jid"] for row in user("list", "--domain", "second.example", "--json").data] == [
+        "bob@second.example"
+    ]
+    assert user("enable", "alice@localhost").status == 0
+    assert [row["enabled"] for row in user("list", "--json").data] == [True, True]
+    assert user("passwd", "alice@localhost", "--password-stdin", stdin="other\n").status == 0
+    assert user("del", "alice@localhost").status == 0
+    assert [row["jid"] for row in user("list", "--json").data] == ["bob@second.example"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["add", "alice@localhost"], "alice@localhost exists already"),
+        (["add", "alice"], '"alice" is not the address of an account: user@domain'),
+        (["add", "alice@localhost/desk"], "is not the address of an account"),
+        (["add", "ali ce@localhost"], "is no JID"),
+        (["add", "alice@elsewhere"], "elsewhere is not served here: localhost, second.example"),
+        (["passwd", "nobody@localhost"], "there is no account nobody@localhost"),
+        (["disable", "nobody@localhost"], "there is no account nobody@localhost"),
+        (["del", "nobody@localhost"], "there is no account nobody@localhost"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(site: Path, call: Call, words: list[str], sentence: str) -> None:
+    call("-c", site, "user", "add", "alice@localhost", "--password-stdin", stdin=PASSWORD)
+    needs_password = words[0] in ("add", "passwd")
+    options = ["--password-stdin"] if needs_password else []
+    done = call("-c", site, "user", *words, *options, stdin=PASSWORD)
+    assert done.status == 1
+    assert one_sentence(done.err)
+    assert sentence in done.err
+
+
+@pytest.mark.parametrize(
+    ("stdin", "sentence"),
+    [
+        ("", "there is no password on stdin"),
+        ("\n", "there is no password on stdin"),
+        (b"\xff\n", "not UTF-8"),
+    ],
+)
+def test_passwords_on_stdin(site: Path, call: Call, stdin: str | bytes, sentence: str) -> None:
+    done = call("-c", site, "user", "add", "alice@localhost", "--password-stdin", stdin=stdin)
+    assert done.status == 2
+    assert sentence in done.err
+
+
+def test_a_bad_password_is_not_repeated(site: Path, call: Call) -> None:
+    done = call("-c", site, "user", "add", "alice@localhost", "--password-stdin", stdin="to\x07psecret\n")
+    assert done.status == 1
+    assert one_sentence(done.err)
+    assert "the password cannot be used: prohibited character" in done.err
+    assert "psecret" not in done.err
+
+
+def test_no_terminal_and_no_stdin_option(site: Path, call: Call) -> None:
+    done = call("-c", site, "user", "add", "alice@localhost", stdin=PASSWORD)
+    assert done.status == 2
+    assert "--password-stdin" in done.err
+
+
+def _on_a_terminal(words: list[str], answers: list[tuple[str, str]]) -> tuple[int, str]:
+    """Run the command line on a pseudo-terminal; wait for each prompt, type its answer."""
+    pid, terminal = pty.fork()
+    if pid == 0:  # pragma: no cover
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "xmppd", *words])  # noqa: S606
+    seen, waiting, deadline_s = "", answers[:], time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        if not select.select([terminal], [], [], 1)[0]:
+            continue
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not piece:
+            break
+        seen += piece.decode("utf-8", "replace")
+        if waiting and seen.endswith(waiting[0][0]):
+            os.write(terminal, waiting.pop(0)[1].encode() + b"\n")
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen
+
+
+def test_passwords_are_asked_for_twice(site: Path, call: Call) -> None:
+    words = ["-c", str(site), "user", "add", "alice@localhost"]
+    status, seen = _on_a_terminal(words, [("Password: ", "one"), ("Again: ", "two")])
+    assert status == 2
+    assert "the two passwords differ" in seen
+    status, seen = _on_a_terminal(words, [("Password: ", PASSWORD), ("Again: ", PASSWORD)])
+    assert status == 0, seen
+    assert PASSWORD not in seen
+    assert "alice@localhost was made" in seen
+
+
+def test_tables_on_a_terminal(site: Path, call: Call) -> None:
+    call("-c", site, "user", "add", "[bold]@localhost", "--password-stdin", stdin=PASSWORD)
+    status, seen = _on_a_terminal(["-c", str(site), "user", "list"], [])
+    assert status == 0
+    assert "[bold]@localhost" in seen
+    assert "─" in seen
+
+
+# ---- import
+
+
+def test_a_site_moves_in(site: Path, call: Call, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_bytes(
+        b"\xef\xbb\xbfalice@localhost\tsecret one\n"
+        b"bob@second.example\t spaces in it \r\n"
+        b"\n"
+        b"no tab here\n"
+        b"Alice@localhost\tagain\n"
+        b"carol@elsewhere\tx\n"
+        b"\xff\tx\n"
+        b"dave@localhost\t\n"
+        b"@@\tx\n"
+        b"erin@localhost\tlast line without an end"
+    )
+    done = call("-c", site, "user", "import", accounts)
+    assert done.status == 1
+    assert done.out == "3 accounts made, 6 lines failed\n"
+    assert done.err.splitlines() == [
+        "xmppd: line 4: there is no tab between address and password",
+        "xmppd: line 5: alice@localhost: the account stands in line 1 already",
+        "xmppd: line 6: carol@elsewhere: elsewhere is not served here: localhost, second.example",
+        "xmppd: line 7: the line is not UTF-8",
+        "xmppd: line 8: dave@localhost: the password is empty",
+        done.err.splitlines()[5],
+    ]
+    assert done.err.splitlines()[5].startswith("xmppd: line 9: @@: that is no JID")
+    listed = {row["jid"] for row in call("-c", site, "user", "list", "--json").data}
+    assert listed == {"alice@localhost", "bob@second.example", "erin@localhost"}
+    again = call("-c", site, "user", "import", "-", "--json", stdin="alice@localhost\tx\nfred@localhost\ty\n")
+    assert again.status == 1
+    assert again.data == {
+        "created": 1,
+        "failures": [{"line": 1, "jid": "alice@localhost", "why": "the account exists already"}],
+        "stopped": None,
+    }
+
+
+def test_imported_passwords_are_those_of_the_file(site: Path, call: Call) -> None:
+    """All behind the first tab up to the line's end, white space included."""
+    lines = "alice@localhost\t a b \r\nbob@localhost\ta\tb\n"
+    done = call("-c", site, "user", "import", "-", stdin=lines)
+    # SASLprep allows no tab in a password: the line is refused, not cut
+    assert "line 2: bob@localhost: the password cannot be used: prohibited character" in done.err
+
+    async def verdicts() -> list[str]:
+        async with Store.open(site.parent / "data") as store:
+            auth = LocalAuth(store)
+            found = [await auth.verify("alice", "localhost", tried, "::1") for tried in (" a b ", "a b")]
+            await auth.close()
+            return [str(verdict) for verdict in found]
+
+    assert asyncio.run(verdicts()) == ["ok", "wrong"]
+
+
+def test_import_in_several_commands() -> None:
+    """A file longer than one command: progress counts on, lines keep their numbers, a break is told."""
+    seen: list[tuple[int, int]] = []
+
+    class There:
+        is_live = True
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def call(self, command: str, params: dict[str, Any], on_progress: Any = None) -> Any:
+            self.calls += 1
+            if self.calls == 3:
+                raise CommandError("the server went away before it answered")
+            number = len(params["rows"])
+            on_progress(number // 2, number)
+            return {"created": number - 1, "failures": [[0, params["rows"][0][0], "no"]]}
+
+    lines = [b"u%d@a.example\tx\n" % number for number in range(importing.CHUNK * 3)]
+    done = importing.run(There(), lines, lambda done, total: seen.append((done, total)))
+    chunk, total = importing.CHUNK, importing.CHUNK * 3
+    assert seen == [(chunk // 2, total), (chunk, total), (chunk + chunk // 2, total), (chunk * 2, total)]
+    assert done["created"] == 2 * (chunk - 1)
+    assert [failed["line"] for failed in done["failures"]] == [1, chunk + 1]
+    assert done["stopped"] == {"line": 2 * chunk + 1, "why": "the server went away before it answered"}
+
+
+def test_progress_is_shown_on_a_terminal(site: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_text("".join(f"u{number}@localhost\tsecret\n" for number in range(40)))
+    status, seen = _on_a_terminal(["-c", str(site), "user", "import", str(accounts)], [])
+    assert status == 0
+    assert "40/40" in seen
+    assert "40 accounts made" in seen
+
+
+def test_rows_do_not_show_passwords() -> None:
+    rows, _ = importing.read([b"alice@localhost\ttopsecret\n"])
+    assert "topsecret" not in repr(rows)
+
+
+def test_a_locked_store_is_named(site: Path, call: Call) -> None:
+    store = Store.open(site.parent / "data")
+    try:
+        done = call("-c", site, "user", "list")
+        assert done.status == 1
+        assert one_sentence(done.err)
+        assert f"in use by process {os.getpid()}" in done.err
+    finally:
+        asyncio.run(store.close())
+
+
+# ---- as a process
+
+
+def _process(*words: str, **given: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "xmppd", *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, **given,
+    )  # fmt: skip
+
+
+def test_as_a_process(site: Path) -> None:
+    done = _process(
+        "-c", str(site), "user", "add", "alice@localhost", "--password-stdin", input=PASSWORD + "\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert _process("nonsense").returncode == 2
+    done = _process("-c", str(site), "user", "add", "alice@localhost", "--password-stdin", input=PASSWORD)
+    assert done.returncode == 1
+    assert one_sentence(done.stderr)
+
+
+def test_whoever_reads_may_stop_reading(site: Path) -> None:
+    read_fd, write_fd = os.pipe()
+    os.close(read_fd)
+    with os.fdopen(write_fd, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "xmppd", "-c", str(site), "user", "list"],
+            cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_command_line_starts_quickly() -> None:
+    """What a command does not need is not loaded."""
+    code = (
+        "import sys, xmppd.cli.commands;"
+        "sys.exit(', '.join({'rich', 'cryptography', 'uvloop', 'sqlite3'} & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- words
+
+
+def _commands(group: click.Group, before: str = "xmppd") -> list[tuple[str, click.Command]]:
+    found = []
+    for name, command in sorted(group.commands.items()):
+        words = f"{before} {name}"
+        found += _commands(command, words) if isinstance(command, click.Group) else [(words, command)]
+    return found
+
+
+def test_the_documentation_names_every_word() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for words, command in _commands(xmppd):
+        heading = words.replace("xmppd ", "", 1)
+        assert f"`{heading}" in text, words
+        for param in command.params:
+            if isinstance(param, click.Option):
+                assert param.opts[0] in text, f"{words} {param.opts[0]}"
+
+
+def test_every_command_answers_as_json() -> None:
+    for words, command in _commands(xmppd):
+        if words != "xmppd run":
+            assert any("--json" in param.opts for param in command.params), words
+
+
+def test_every_command_has_help() -> None:
+    for words, command in _commands(xmppd):
+        done = CliRunner().invoke(command, ["--help"])
+        assert done.exit_code == 0
+        assert command.help, words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (59.9, "59 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (90061, "1 d 1 h")],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert _duration(seconds) == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(None, "-"), (True, "yes"), (["a", 1], "a, 1"), (3, "3")])
+def test_cells(value: object, said: str) -> None:
+    assert shown(value) == said

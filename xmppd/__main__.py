@@ -1,0 +1,5 @@
+"""`python -m xmppd`."""
+
+from xmppd.cli import main
+
+main()

@@ -1,0 +1,92 @@
+"""`xmppd check`: every start-up check, explained, without starting anything."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from xmppd import config as configuration
+from xmppd import profile
+from xmppd.config import Config, Listener
+from xmppd.ops.admin import AdminClient, CommandError, NoServer
+from xmppd.pki import certificate
+
+
+class Found(NamedTuple):
+    """One thing that is wrong ("error": the server would not start or not serve) or will be ("warning")."""
+
+    level: Literal["error", "warning"]
+    key: str
+    text: str
+
+
+def look(path: Path) -> tuple[Config, list[Found]]:
+    """All that is wrong with the configuration and what it names. Raises ConfigError if it cannot be read."""
+    config = configuration.load(path, enforce=False)
+    found = [Found("error", finding.key, str(finding)) for finding in profile.findings(config)]
+    found += _certificates(config)
+    found += _folders(config)
+    found += _listeners(config)
+    return config, found
+
+
+def _certificates(config: Config) -> Iterator[Found]:
+    for domain in config.domains:
+        key = f"domains[{domain.name}]"
+        errors, warnings = certificate.faults(domain.name, domain.certificate, domain.key.path)
+        yield from (Found("error", key, text) for text in errors)
+        yield from (Found("warning", key, text) for text in warnings)
+
+
+def _folders(config: Config) -> Iterator[Found]:
+    data = config.store.path
+    if not data.is_dir():
+        parent = next(folder for folder in data.parents if folder.exists())
+        if data.exists() or not os.access(parent, os.W_OK):
+            yield Found("error", "store.path", f"{data}: is no directory, and none can be made")
+    elif not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        yield Found("error", "store.path", f"{data}: this user may not write there")
+    elif data.stat().st_mode & 0o007:
+        yield Found("warning", "store.path", f"{data}: can be read by others; its mode should be 0700")
+    if not config.admin.socket.parent.is_dir() and config.admin.socket.parent != data:
+        yield Found("error", "admin.socket", f"{config.admin.socket.parent}: is no directory")
+
+
+def _listeners(config: Config) -> Iterator[Found]:
+    for index, listener in enumerate(config.listeners):
+        if listener.kind == "s2s":
+            yield Found(
+                "warning", f"listeners[{index}]", f"s2s on {listener.address} is not served by this version"
+            )
+    if not _runs(config):
+        for index, listener in enumerate(config.listeners):
+            if listener.kind == "c2s" and (why := _not_free(listener)):
+                yield Found("error", f"listeners[{index}]", f"cannot listen on {listener.address}: {why}")
+
+
+def _runs(config: Config) -> bool:
+    try:
+        AdminClient.connect(config.admin.socket).close()
+    except NoServer:
+        return False
+    except CommandError:
+        pass
+    return True
+
+
+def _not_free(listener: Listener) -> str | None:
+    """Why nobody can listen there."""
+    family = socket.AF_INET6 if listener.address.is_v6 else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            tried.bind((listener.address.host, listener.address.port))
+            tried.listen(1)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None

@@ -1,0 +1,86 @@
+"""`xmppd user import`: a site moves in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from xmppd.cli.reach import Reach
+from xmppd.ops.admin import CommandError
+
+# accounts in one command; small enough for any admin.line_bytes
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the file."""
+
+    line: int
+    jid: str
+    password: str = field(repr=False)
+
+
+def read(lines: Iterable[bytes]) -> tuple[list[Row], list[dict[str, Any]]]:
+    """The rows of `JID<TAB>password` lines, and what is wrong with the others. Empty lines are skipped."""
+    from xmppd.jid import JID
+
+    rows: list[Row] = []
+    failures: list[dict[str, Any]] = []
+    first_in: dict[str, int] = {}
+    for number, raw in enumerate(lines, 1):
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            failures.append(_failure(number, "", "the line is not UTF-8"))
+            continue
+        if not line.strip():
+            continue
+        jid, tab, password = line.partition("\t")
+        if not tab:
+            failures.append(_failure(number, "", "there is no tab between address and password"))
+            continue
+        try:
+            name = str(JID.parse(jid.strip()))
+        except ValueError as error:
+            failures.append(_failure(number, jid, f"that is no JID: {error}"))
+            continue
+        if (first := first_in.setdefault(name, number)) != number:
+            failures.append(_failure(number, name, f"the account stands in line {first} already"))
+            continue
+        rows.append(Row(number, name, password))
+    return rows, failures
+
+
+def _failure(line: int, jid: str, why: str) -> dict[str, Any]:
+    return {"line": line, "jid": jid, "why": why}
+
+
+def run(reach: Reach, lines: Iterable[bytes], on_progress: Callable[[int, int], None]) -> dict[str, Any]:
+    """Import all that can be imported; what was made and what failed, by line.
+
+    If the server or the store fails on the way, the accounts made so far stay, whole, and the lines not tried
+    are named by the field `stopped`.
+    """
+    rows, failures = read(lines)
+    created = 0
+    stopped: dict[str, Any] | None = None
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
+        given = [[row.jid, row.password] for row in chunk]
+        try:
+            report = reach.call(
+                "user.import",
+                {"rows": given},
+                lambda done, total, start=start: on_progress(start + done, len(rows)),  # type: ignore[misc]
+            )
+        except CommandError as error:
+            stopped = {"line": chunk[0].line, "why": str(error)}
+            break
+        created += report["created"]
+        for index, jid, why in report["failures"]:
+            failures.append(_failure(chunk[index].line, jid, why))
+        on_progress(start + len(chunk), len(rows))
+    failures.sort(key=lambda failed: failed["line"])
+    return {"created": created, "failures": failures, "stopped": stopped}
