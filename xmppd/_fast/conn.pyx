@@ -345,7 +345,7 @@ cdef class Conn:
         if self.state == ST_CLOSED:
             outbuf_free(&self.out)
             return 0
-        if self.out.len + <size_t> self.wire.len > HARD_LIMIT * self.net.out_limit:
+        if self.flags & F_DOOMED or self.out.len + <size_t> self.wire.len > HARD_LIMIT * self.net.out_limit:
             outbuf_free(&self.out)
             self.flags |= F_DOOMED
         if not self.flags & F_DIRTY:
@@ -708,7 +708,8 @@ cdef class NetLoop:
     def adopt(self, int fd, Handler handler not None, TLSContext ctx=None, bint server=True, sni=None, alpn=()):
         """A Conn on a connected socket `fd`, which is the Conn's from then on. With `ctx` the handshake begins at once.
 
-        server: which side of TLS we are.  sni, alpn: client: host name and protocol names (bytes) to send.
+        server: which side of TLS we are.  sni, alpn: client: host name (ASCII, A-labels) and protocol names (bytes) to send.
+        Raises OSError and ValueError; TLSError, the descriptor closed, when the handshake cannot begin.
         """
         cdef Conn c
         cdef sockaddr_storage sa
@@ -731,7 +732,12 @@ cdef class NetLoop:
             c.fd = -1      # still the caller's
             raise
         if ctx is not None:
-            self.attach(c, ctx, True)
+            try:
+                self.attach(c, ctx, True)
+            except BaseException:
+                c.handler = None
+                self.finish(c, R_ERROR)
+                raise
         return c
 
     def stats(self):
@@ -765,8 +771,11 @@ cdef class NetLoop:
 
     def close(self, double timeout_s=5):
         """Abort all connections, close all listeners, stop the workers (waiting for them at most timeout_s). Then nothing is left
-        in the event loop."""
+        in the event loop. Asked for by a handler, it is done when the pass is over."""
         if self.closed:
+            return
+        if self.in_pass:
+            self.loop.call_soon(self.close, timeout_s)
             return
         for l in list(self.listeners):
             l.close()
@@ -882,46 +891,54 @@ cdef class NetLoop:
             drop_all(&self.graves)
         return 0
 
+    # In these three an entry's reference is taken over before anything is called, and `finally` forgets the entries taken:
+    # an interrupt (KeyboardInterrupt) in a handler leaves the list sound.
+
     cdef int run_agains(self) except -1:
         cdef int i = 0
         cdef int n = self.agains.n
         cdef int64_t until = self.pass_ends_ns - self.budget_ns // 2
         cdef Conn c
-        while i < n:
-            c = <Conn> self.agains.p[i]
-            Py_DECREF(c)
-            i += 1
-            c.flags &= ~F_AGAIN
-            if c.state != ST_CLOSED and not c.flags & F_CLOSING:
-                try:
-                    if c.flags & F_ASKED and c.handler is not None:
-                        c.flags &= ~F_ASKED
-                        c.handler.again(c)
-                    if c.flags & F_HELD and not c.flags & (F_PAUSED | F_CLOSING):
-                        self.take_held(c)
-                except Exception:
-                    self.blame(c, "again")
-            if now_ns() > until:
-                break
-        bag_drop(&self.agains, i)
+        try:
+            while i < n:
+                c = <Conn> self.agains.p[i]
+                Py_DECREF(c)
+                i += 1
+                c.flags &= ~F_AGAIN
+                if c.state != ST_CLOSED and not c.flags & F_CLOSING:
+                    try:
+                        if c.flags & F_ASKED and c.handler is not None:
+                            c.flags &= ~F_ASKED
+                            c.handler.again(c)
+                        if c.flags & F_HELD and not c.flags & (F_PAUSED | F_CLOSING):
+                            self.take_held(c)
+                    except Exception:
+                        self.blame(c, "again")
+                if now_ns() > until:
+                    break
+        finally:
+            bag_drop(&self.agains, i)
         return 0
 
     cdef int run_reports(self) except -1:
-        cdef int i
+        cdef int i = 0
         cdef int n = self.reports.n
         cdef Conn c
         cdef Handler h
-        for i in range(n):
-            c = <Conn> self.reports.p[i]
-            Py_DECREF(c)
-            h = c.handler
-            c.handler = None
-            if h is not None:
-                try:
-                    h.closed(c, REASONS[c.reason])
-                except Exception:
-                    log.exception("connection failed", extra=fields(peer=c.peer, step="closed"))
-        bag_drop(&self.reports, n)
+        try:
+            while i < n:
+                c = <Conn> self.reports.p[i]
+                Py_DECREF(c)
+                i += 1
+                h = c.handler
+                c.handler = None
+                if h is not None:
+                    try:
+                        h.closed(c, REASONS[c.reason])
+                    except Exception:
+                        log.exception("connection failed", extra=fields(peer=c.peer, step="closed"))
+        finally:
+            bag_drop(&self.reports, i)
         return 0
 
     cdef int run_dirty(self) except -1:
@@ -929,20 +946,22 @@ cdef class NetLoop:
         cdef int n = self.dirty.n      # what is written by a callback of these waits for the next pass
         cdef int64_t until = now_ns() + self.budget_ns
         cdef Conn c
-        while i < n:
-            c = <Conn> self.dirty.p[i]
-            Py_DECREF(c)
-            i += 1
-            c.flags &= ~F_DIRTY
-            if c.state != ST_CLOSED:
-                try:
-                    self.flush(c)
-                    c.want()
-                except Exception:
-                    self.blame(c, "send")
-            if not i & 15 and now_ns() > until:
-                break
-        bag_drop(&self.dirty, i)
+        try:
+            while i < n:
+                c = <Conn> self.dirty.p[i]
+                Py_DECREF(c)
+                i += 1
+                c.flags &= ~F_DIRTY
+                if c.state != ST_CLOSED:
+                    try:
+                        self.flush(c)
+                        c.want()
+                    except Exception:
+                        self.blame(c, "send")
+                if not i & 15 and now_ns() > until:
+                    break
+        finally:
+            bag_drop(&self.dirty, i)
         return 0
 
     # -- input
@@ -1008,8 +1027,7 @@ cdef class NetLoop:
 
     cdef int end_of_input(self, Conn c, int reason) except -1:
         """The peer sends no more. What was written for it is still sent."""
-        if c.state == ST_HANDSHAKE:
-            self.n_handshakes_failed += 1
+        if c.state == ST_HANDSHAKE and not c.flags & F_CLOSING:
             return self.finish(c, reason)
         if not c.flags & F_CLOSING:
             self.report(c, reason)
@@ -1151,7 +1169,7 @@ cdef class NetLoop:
             return 0
         if c.dial is not None:
             if c.dial[0] is not None:
-                name = c.dial[0].encode("idna") if not c.dial[0].isascii() else c.dial[0].encode()
+                name = c.dial[0].encode("ascii")
                 sni = name
             wire = c.dial[1]
         if c.out.len:
@@ -1195,7 +1213,7 @@ cdef class NetLoop:
                 return 0
             if r != TLS_HELLO:
                 return self.handshake_failed(c, r)
-        if outbuf_put(&c.job.lent, c.link.lent, c.link.lent_len):
+        if c.link.lent_len and outbuf_put(&c.job.lent, c.link.lent, c.link.lent_len):
             raise MemoryError
         return self.submit(c)
 
@@ -1292,8 +1310,6 @@ cdef class NetLoop:
         return 0
 
     cdef int handshake_failed(self, Conn c, int result) except -1:
-        self.n_handshakes_failed += 1
-        count("handshakes_failed")
         log.info("handshake failed", extra=fields(peer=c.peer, error=error_text(c.link.error)))
         if result == TLS_FAILED:
             return self.fail(c, R_ERROR)
@@ -1322,6 +1338,9 @@ cdef class NetLoop:
         if not c.flags & F_REPORTED:
             c.flags |= F_REPORTED
             c.reason = reason
+            if c.state == ST_HANDSHAKE and reason != R_LOCAL and reason != R_TIMEOUT:
+                self.n_handshakes_failed += 1
+                count("handshakes_failed")
             bag_put(&self.reports, c)
             if not self.in_pass:
                 self.soon()
