@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 import uvloop
-from xmppd._fast.conn import Conn, Handler, NetLoop, PyHandler
-from xmppd._fast.tls import LibCtx, TLSContext
 
 from benchmarks.programs import build_module
+from xmppd._fast.conn import Conn, Handler, NetLoop, PyHandler
+from xmppd._fast.tls import LibCtx, TLSContext
 
 
 class PythonEcho(PyHandler):
@@ -27,12 +27,9 @@ class PythonEcho(PyHandler):
 
 async def serve(mode: str, certificate: str, key: str, kind: str = "compiled") -> None:
     loop = asyncio.get_running_loop()
-    handler: type[Handler]
-    if kind == "python":
-        handler = PythonEcho
-    else:
-        handler = build_module(Path(__file__).with_name("echo_handler.pyx")).Echo
-    context = TLSContext(LibCtx(), certs=[(certificate, f"file:{key}")], groups="P-256")
+    compiled = Path(__file__).with_name("echo_handler.pyx")
+    handler: type[Handler] = PythonEcho if kind == "python" else build_module(compiled).Echo
+    context = TLSContext(LibCtx(), certs=[(certificate, f"file:{key}")])
     conns: list[Conn] = []
 
     def accept(conn: Conn) -> Handler:

@@ -22,7 +22,7 @@ def growth_kib(
     warm_up: int = 50,
     steps: tuple[int, ...] = (1000,),
 ) -> list[float]:
-    """KiB for each connection, by which process `pid` has grown after so many of them, counted from `warm_up` held ones.
+    """KiB for each connection, by which process `pid` has grown after so many of them beyond `warm_up`.
 
     The warm-up makes the process touch its code and caches once. steps (1000, 5000) gives the mean of the first
     thousand and of five thousand. The server needs accounts for max(steps) + warm_up clients if `script` logs in.

@@ -5,6 +5,7 @@
  * Obeys the lines of its standard input until it ends, each answered with "held TOTAL NANOSECONDS":
  *   more COUNT    open so many more; they are numbered on from 0
  * What a server sends to held connections is read and dropped. The script's lines:
+ *   groups NAMES  what the handshake may use for the key exchange, OpenSSL's syntax
  *   tls           TLS handshake (1.2 or 1.3, the certificate is not checked); at once on a direct TLS port, later for STARTTLS
  *   send TEXT     {n} stands for the connection's number, {plain PREFIX PASSWORD} for SASL PLAIN's initial response (RFC 4616) of
  *                 the user PREFIX<number>
@@ -107,7 +108,9 @@ static void open_one(peer *c, const struct sockaddr *to, socklen_t to_len, int n
     for (int i = 0; i < script_len; i++) {
         size_t n = fill_in(script[i], number, line, sizeof line);
         line[n] = 0;
-        if (!strcmp(line, "tls")) {
+        if (!strncmp(line, "groups ", 7)) {
+            if (!SSL_CTX_set1_groups_list(context, line + 7)) die("%s", line);
+        } else if (!strcmp(line, "tls")) {
             c->ssl = new_ssl(context);
             handshake(c->ssl, c->fd);
         } else if (!strncmp(line, "send ", 5)) {

@@ -332,32 +332,32 @@ def test_3_no_early_data(layer: Layer, lib: LibCtx, files: Path, tmp_path: Path)
 
 
 @openssl_command
-@pytest.mark.parametrize("handler", [Echo, Witness])
-def test_3_key_update_is_answered(layer: Layer, context: TLSContext, handler: type[Witness]) -> None:
-    """Also by a server that has nothing else to send: the answer is flushed after reading."""
-    port = layer.listen(context, handler=handler)
+def test_3_key_update_is_answered(layer: Layer, context: TLSContext) -> None:
+    """A KeyUpdate that asks for one gets it before the next data (RFC 8446 4.6.3), and nothing is lost around it."""
+    port = layer.listen(context)
     with subprocess.Popen(
         ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_3", "-msg"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
     ) as peer:
         assert peer.stdin
+        assert peer.stderr
         wait_for(lambda: layer.handlers and layer.handlers[0].opened)
         conn = layer.accepted().conn
         before = conn.bytes_out
-        peer.stdin.write("K\n")  # a KeyUpdate that asks for one
-        peer.stdin.flush()
-        wait_for(lambda: conn.bytes_out > before)
-        peer.stdin.write("hello\n")
-        peer.stdin.flush()
-        wait_for(lambda: layer.handlers[0].data == b"hello\n")
-        if handler is Echo:
-            wait_for(lambda: conn.bytes_out > before + 5 + 32 + 5 + len("hello\n"))
+        answer_bytes = 2 * (5 + 1 + 16) + 5 + 8  # twice header, type and tag; a KeyUpdate, the echo
+        for i in range(3):
+            peer.stdin.write("K\n")
+            peer.stdin.flush()
+            assert any(line == "KEYUPDATE\n" for line in peer.stderr)
+            peer.stdin.write(f"hello {i}\n")
+            peer.stdin.flush()
+            wait_for(lambda n=i + 1: conn.bytes_out == before + n * answer_bytes)
         seen, _ = peer.communicate("Q\n", timeout=PATIENCE_S)
-    assert re.search(r"<<< TLS 1\.3, Handshake [^\n]*KeyUpdate", seen)
-    assert seen.count("hello\n") == (handler is Echo)
+    assert len(re.findall(r"<<< TLS 1\.3, Handshake [^\n]*KeyUpdate", seen)) == 3
+    assert re.findall(r"^hello .$", seen, re.MULTILINE) == ["hello 0", "hello 1", "hello 2"]
 
 
 # -- 4: how a connection ends ----------------------------------------------------------------------
@@ -387,12 +387,14 @@ def test_4_end_of_a_plain_connection_is_eof(layer: Layer) -> None:
 
 
 def test_4_alert_of_the_peer(layer: Layer, context: TLSContext, files: Path) -> None:
-    """A client that does not trust us says so."""
+    """A client that does not trust us says so, and hangs up while the worker still reads it."""
     port = layer.listen(context)
     wary = ssl.create_default_context()
-    with pytest.raises(ssl.SSLCertVerificationError), ssl_client(port, wary, sni="localhost"):
-        pass
-    assert layer.accepted().reason() == "alert"
+    for i in range(30):
+        with pytest.raises(ssl.SSLCertVerificationError), ssl_client(port, wary, sni="localhost"):
+            pass
+        assert layer.accepted(i).reason() == "alert"
+    wait_for(lambda: layer.stats()["connections"] == 0)
 
 
 @both_versions
@@ -425,7 +427,9 @@ def test_4_close_flushes_what_was_written(layer: Layer, context: TLSContext) -> 
     port = layer.listen(context)
     text = bytes(range(256)) * 3000
     with ssl_client(port) as peer:
-        conn = layer.accepted().conn
+        handler = layer.accepted()
+        wait_for(lambda: handler.opened)
+        conn = handler.conn
 
         def write_and_close() -> None:
             conn.write(text)
@@ -1100,6 +1104,40 @@ def test_11_descriptors_and_memory_stay_flat_over_handshakes(layer: Layer, conte
     wait_for(lambda: descriptors() <= before_fds)
     if not os.environ.get("XMPPD_SANITIZED"):
         assert resident_kib() - before_kib < 2048
+
+
+def test_11_what_came_with_the_handshake_stays_in_front(context: TLSContext) -> None:
+    """Data behind the client's Finished waits for resume(), and no later data gets before it."""
+
+    class Late(Witness):
+        def on_tls_open(self, conn: Conn) -> None:
+            conn.pause()
+            super().on_tls_open(conn)
+
+    class Hog(Witness):
+        def on_again(self, conn: Conn) -> None:
+            end = time.perf_counter() + 0.05
+            while time.perf_counter() < end:
+                pass
+
+    with Layer(workers=1, budget_ms=1) as layer:
+        hog_port, port = layer.listen(direct_tls=False, handler=Hog), layer.listen(context, handler=Late)
+        client = Bare(client_context("1.3"))
+        with layer.connect(hog_port), layer.connect(port) as sock:
+            hog = layer.accepted(0)
+            done, out = client.step()
+            while not done:
+                sock.sendall(out)
+                done, out = client.step(sock.recv(65536))
+            client.tls.write(b"one ")
+            sock.sendall(out + client.outgoing.read())
+            late = layer.accepted(1)
+            wait_for(lambda: late.opened)
+            client.tls.write(b"two")
+            sock.sendall(client.outgoing.read())
+            layer.call(lambda: (hog.conn.again(), late.conn.resume()))
+            wait_for(lambda: late.reasons or late.data == b"one two")
+            assert late.reasons == []
 
 
 @pytest.mark.parametrize("act", ["close", "abort"])

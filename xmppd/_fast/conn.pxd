@@ -151,6 +151,7 @@ cdef class NetLoop:
     # the pass
     cdef int run_pass(self, bint poll) except -1
     cdef int soon(self) except -1
+    cdef int unhook(self, Conn c) except -1
     cdef int settle(self) except -1
     cdef int run_agains(self) except -1
     cdef int run_reports(self) except -1

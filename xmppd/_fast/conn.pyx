@@ -169,6 +169,8 @@ cdef enum:
     F_SHUT = 1 << 14         # our FIN is out
     F_EOF = 1 << 15          # the peer's FIN is in
     F_REPORTED = 1 << 16     # `closed` is called or about to be
+    F_ENROLLED = 1 << 21     # in the list of connections
+    F_UNHOOKED = 1 << 20     # out of the epoll set until the worker gives the SSL back
     F_ASKED = 1 << 17        # Handler.again is wanted
 
 cdef enum:
@@ -363,18 +365,25 @@ cdef class Conn:
         """Tell the epoll set what this connection waits for, if that changed."""
         cdef epoll_event ev
         cdef uint32_t mask = 0
+        cdef int how = EPOLL_CTL_MOD
         if self.state == ST_CLOSED:
             return 0
         if not self.flags & (F_EOF | F_MUTED) and (not self.flags & F_PAUSED or self.flags & F_CLOSING):
             mask = EPOLLIN
         if self.flags & F_BLOCKED:
             mask |= EPOLLOUT
-        if mask != self.mask:
-            ev.events = mask
-            ev.data.ptr = <void*> self
-            if epoll_ctl(self.net.epfd, EPOLL_CTL_MOD, self.fd, &ev) < 0:
-                raise OSError(errno, os.strerror(errno))
-            self.mask = mask
+        if self.flags & F_UNHOOKED:
+            if self.flags & F_RUNNING:
+                return 0
+            how = EPOLL_CTL_ADD
+        elif mask == self.mask:
+            return 0
+        ev.events = mask
+        ev.data.ptr = <void*> self
+        if epoll_ctl(self.net.epfd, how, self.fd, &ev) < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.flags &= ~F_UNHOOKED
+        self.mask = mask
         return 0
 
     cpdef int pause(self) except -1:
@@ -858,10 +867,19 @@ cdef class NetLoop:
                 if c.mask & EPOLLIN:
                     self.on_input(c)
                 elif what & (EPOLLHUP | EPOLLERR):
-                    # nothing can be sent any more, and these two cannot be switched off
-                    self.finish(c, R_LOCAL if c.flags & F_CLOSING else R_ERROR)
+                    # these two cannot be switched off
+                    if c.flags & F_RUNNING:
+                        self.unhook(c)      # what the peer said before it left, an alert perhaps, is with the worker
+                    else:
+                        self.finish(c, R_LOCAL if c.flags & F_CLOSING else R_ERROR)
         except Exception:
             self.blame(c, "connection")
+        return 0
+
+    cdef int unhook(self, Conn c) except -1:
+        if epoll_ctl(self.epfd, EPOLL_CTL_DEL, c.fd, NULL) < 0:
+            raise OSError(errno, os.strerror(errno))
+        c.flags |= F_UNHOOKED
         return 0
 
     cdef int settle(self) except -1:
@@ -953,6 +971,8 @@ cdef class NetLoop:
         if c.flags & F_RUNNING:
             c.flags |= F_MUTED
             return c.want()
+        if c.flags & F_HELD:
+            return self.take_held(c)      # it came first; what is new is still there in the next pass
         n = recv(c.fd, self.rx, RX_BYTES, 0)
         if n < 0:
             if errno == EAGAIN or errno == EINTR:
@@ -1304,6 +1324,7 @@ cdef class NetLoop:
         if epoll_ctl(self.epfd, EPOLL_CTL_ADD, c.fd, &ev) < 0:
             raise OSError(errno, os.strerror(errno))
         c.mask = EPOLLIN
+        c.flags |= F_ENROLLED
         Py_INCREF(c)
         c.next = self.first
         if self.first != NULL:
@@ -1352,6 +1373,8 @@ cdef class NetLoop:
             shutdown(c.fd, SHUT_RDWR)
         else:
             self.release(c)
+        if not c.flags & F_ENROLLED:
+            return 0
         if c.prev != NULL:
             (<Conn> c.prev).next = c.next
         else:

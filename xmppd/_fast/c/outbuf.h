@@ -31,6 +31,7 @@ static inline int outbuf_reserve(outbuf *b, size_t n) {
 }
 
 static inline int outbuf_put(outbuf *b, const void *p, size_t n) {
+    if (!n) return 0; /* memcpy must not see a null pointer, not even for no bytes */
     if (outbuf_reserve(b, n)) return -1;
     memcpy(b->p + b->len, p, n);
     b->len += (uint32_t)n;
@@ -39,7 +40,7 @@ static inline int outbuf_put(outbuf *b, const void *p, size_t n) {
 
 /* Drop the first n bytes. */
 static inline void outbuf_drop(outbuf *b, size_t n) {
-    memmove(b->p, b->p + n, b->len - n);
+    if (n < b->len) memmove(b->p, b->p + n, b->len - n);
     b->len -= (uint32_t)n;
 }
 
