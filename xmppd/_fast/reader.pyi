@@ -162,6 +162,8 @@ class StreamReader:
         """Bytes presented and not used yet, kept here or still in the borrowed buffer."""
     def restart(self) -> None:
         """A new stream on the same connection; bytes not used yet belong to it. A stream error stays."""
+    def settle(self) -> None:
+        """The stream is open: keep of its header only what stanzas refer to, shared with streams that said the same."""
     def set_limits(self, limits: Limits) -> None:
         """Other limits from the next byte on."""
     def present(self, data: bytes) -> None:

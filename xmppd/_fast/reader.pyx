@@ -306,6 +306,29 @@ cdef str prefix_at(StreamHeader self, int i):
     return name_str(<ptr>PyBytes_AS_STRING(self.raw) + self.binding[i].prefix, self.binding[i].prefix_len)
 
 
+cdef dict SETTLED = {}   # the start tag without what only the header's reader wanted -> its StreamHeader
+cdef int SETTLED_MOST = 256
+
+cdef StreamHeader settled(StreamHeader header, str content_ns, Limits limits):
+    """The shared header of the same name, bindings and language; None if there is none and no room for one."""
+    cdef list tag = [b"<", header.raw[1:1 + header.name_len]]
+    cdef bytes uri
+    cdef int i
+    for i in range(header.nbinding):
+        uri = uri_at(header, i).encode()
+        tag += (b" xmlns", b":" if header.binding[i].prefix_len else b"", prefix_at(header, i).encode(), b"=")
+        tag += (b'"', uri, b'"') if b"'" in uri else (b"'", uri, b"'")
+    if header.lang_raw is not None:
+        tag += (b" xml:lang='", header.lang_raw, b"'")
+    tag.append(b">")
+    cdef bytes raw = b"".join(tag)
+    found = SETTLED.get(raw)
+    if found is None and len(SETTLED) < SETTLED_MOST:
+        [event] = StreamReader(content_ns=content_ns, limits=limits).feed(raw)
+        if isinstance(event, StreamHeader):
+            found = SETTLED[raw] = event
+    return found
+
 # ---- stanzas ----
 
 # A part of a start tag that a new start tag leaves out.
@@ -861,6 +884,20 @@ cdef class StreamReader:
             if self.work != NULL:
                 give_work(self.work)
                 self.work = NULL
+
+    def settle(self):
+        """The stream is open: keep of its header only what stanzas refer to, shared with streams that said the same.
+
+        An idle connection then owns no header. What `to`, `from` and the rest said is gone.
+        """
+        cdef StreamHeader shared
+        if self.header is None or self.error is not None or xs_partial(&self.conn):
+            return
+        shared = settled(self.header, ns_uri(self.conn.content_nsid), self.limits)
+        if shared is not None:
+            self.header = shared
+            self.conn.head = <ptr>PyBytes_AS_STRING(shared.raw)
+            self.conn.outer = shared.binding
 
     def set_limits(self, Limits limits not None):
         """Other limits from the next byte on."""

@@ -70,19 +70,31 @@ cdef class Resource:
         self.conn.cwrite(<const unsigned char*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return True
 
+    @property
+    def available(self):
+        return self._available != 0
+
+    @property
+    def interested(self):
+        return self._interested != 0
+
+    @interested.setter
+    def interested(self, bint value):
+        self._interested = value
+
     def show(self, bytes head not None, bytes tail not None, int priority):
         """The resource is available with this presence (head and tail as made by `Stanza.split`)."""
         # one object, not three: an idle resource keeps it
         self._presence = head + tail
-        self._presence_cut = <int> PyBytes_GET_SIZE(head)
+        self._presence_cut = <unsigned int> PyBytes_GET_SIZE(head)
         self.priority = priority
-        self.available = True
+        self._available = True
 
     def hide(self):
         """The resource is not available any more."""
         self._presence = None
         self.priority = 0
-        self.available = False
+        self._available = False
 
     def gone(self):
         """The stream has ended: nothing is sent to it any more."""
@@ -106,7 +118,7 @@ cdef class ConnectedAccount:
         """Whether any resource has sent initial presence."""
         cdef Resource resource
         for resource in self.resources:
-            if resource.available:
+            if resource._available:
                 return True
         return False
 
@@ -228,7 +240,7 @@ cdef class RouteTable:
         cdef Resource resource
         cdef int delivered = 0
         for resource in account.resources:
-            if resource.available and resource.priority >= 0:
+            if resource._available and resource.priority >= 0:
                 delivered += resource.deliver(stanza, sender)
         self.routed += delivered
         return delivered
@@ -255,7 +267,7 @@ cdef class RouteTable:
                 continue
             account = <ConnectedAccount> found
             for resource in account.resources:
-                if resource.available and resource.conn is not None:
+                if resource._available and resource.conn is not None:
                     _append(resource.conn, h, h_len, account.wire, t, t_len)
                     delivered += 1
         self.routed += delivered
