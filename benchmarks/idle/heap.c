@@ -1,15 +1,18 @@
-/* Tells how much of a process's heap is OpenSSL's: preloaded into the server, asked by SIGUSR2.
+/* Tells how much of a process's heap is OpenSSL's: preloaded into the server, asked by SIGUSR2 while it is idle.
  *
  * Counts what goes through OpenSSL's allocator (CRYPTO_set_mem_functions) and writes, for each signal, one line
- * "ALL OPENSSL" in bytes in use to the file named by HEAP_REPORT. With PYTHONMALLOC=malloc ALL holds Python's objects too.
+ * "ALL OPENSSL" in bytes in use to the file named by HEAP_REPORT. ALL is malloc's and the blocks of Python's small-object
+ * allocator, as its own statistics count them.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static long openssl_bytes;
@@ -40,11 +43,30 @@ static void counted_free(void *p, const char *file, int line) {
     free(p);
 }
 
+/* "# bytes in allocated blocks        =            1,234,567" of sys._debugmallocstats() */
+static size_t python_bytes(void) {
+    void (*tell)(FILE *) = (void (*)(FILE *))dlsym(RTLD_DEFAULT, "_PyObject_DebugMallocStats");
+    if (!tell) abort();
+    char *text = NULL;
+    size_t length;
+    FILE *f = open_memstream(&text, &length);
+    tell(f);
+    fclose(f);
+    const char *p = strstr(text, "# bytes in allocated blocks");
+    if (!p) abort();
+    size_t n = 0;
+    for (p = strchr(p, '='); *p && *p != '\n'; p++)
+        if (*p >= '0' && *p <= '9') n = n * 10 + (size_t)(*p - '0');
+    free(text);
+    return n;
+}
+
 static void report(int signal_number) {
     (void)signal_number;
+    size_t python = python_bytes();
     struct mallinfo2 heap = mallinfo2();
     char text[64];
-    int n = snprintf(text, sizeof text, "%zu %ld\n", heap.uordblks + heap.hblkhd, openssl_bytes);
+    int n = snprintf(text, sizeof text, "%zu %ld\n", heap.uordblks + heap.hblkhd + python, openssl_bytes);
     int fd = open(getenv("HEAP_REPORT"), O_CREAT | O_WRONLY | O_APPEND, 0600);
     if (fd >= 0) {
         if (write(fd, text, (size_t)n) != n) abort();

@@ -64,7 +64,6 @@ def test_our_heap_of_an_idle_present_connection(make_server: Callable[..., Site]
     report = tmp_path / "heap"
     site = make_server(
         LD_PRELOAD=str(build_program(HERE / "heap.c", shared=True)),
-        PYTHONMALLOC="malloc",
         HEAP_REPORT=str(report),
     )
     _, port = site.address()
