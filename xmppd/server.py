@@ -31,7 +31,6 @@ from xmppd._fast.wire import Allowance, tick
 from xmppd.auth import LocalAuth
 from xmppd.config import Config, Domain
 from xmppd.core import iq
-from xmppd.core.accounts import Accounts
 from xmppd.core.router import Router
 from xmppd.core.sessions import Sessions
 from xmppd.core.site import CoreSettings, Site
@@ -137,7 +136,7 @@ class Server:
             self.auth = LocalAuth(self.store, auth_settings(config))
             self.site = Site(
                 frozenset(domain.name for domain in config.domains),
-                Accounts(Records(self.store)),
+                Records(self.store),
                 _core_settings(config),
             )
             self.sessions = Sessions(self.site)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.idle.hold import XMPP_CLIENT, growth_kib
-from benchmarks.programs import missing_tools
+from benchmarks.idle.hold import HERE, XMPP_CLIENT, growth_kib
+from benchmarks.programs import Program, build_program, missing_tools
 from benchmarks.ratio import judge
 from tests.site import Site
 
@@ -31,15 +34,16 @@ plain_queue = 60000
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
-    made = []
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Starts a server with accounts for all clients; environment variables by name."""
+    made: list[Site] = []
 
-    def start(settings: str) -> Site:
-        site = Site(tmp_path, settings=SETTINGS + settings, users=(), profile="internet")
+    def start(**environment: str) -> Site:
+        site = Site(tmp_path, settings=SETTINGS, users=(), profile="internet")
         accounts = tmp_path / "accounts"
         accounts.write_text("".join(f"load{n}@localhost\tsecret\n" for n in range(CLIENTS + WARM_UP + 2)))
         site.command("user", "import", str(accounts))
-        made.append(site.start())
+        made.append(site.start(**environment))
         return site
 
     yield start
@@ -47,10 +51,41 @@ def server(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
         site.stop()
 
 
-def test_idle_present_connection(server: Callable[[str], Site]) -> None:
-    site = server("")
+def test_idle_present_connection(make_server: Callable[..., Site]) -> None:
+    site = make_server()
     _, port = site.address()
     [growth] = growth_kib(site.pid, port, XMPP_CLIENT, warm_up=WARM_UP, steps=(CLIENTS,))
     # every client of the script was bound: the program ends at the first that is not
     assert site.log.count("event=bound") == CLIENTS + WARM_UP
     assert judge("idle", growth).met
+
+
+def test_our_heap_of_an_idle_present_connection(make_server: Callable[..., Site], tmp_path: Path) -> None:
+    report = tmp_path / "heap"
+    site = make_server(
+        LD_PRELOAD=str(build_program(HERE / "heap.c", shared=True)),
+        PYTHONMALLOC="malloc",
+        HEAP_REPORT=str(report),
+    )
+    _, port = site.address()
+
+    def ours() -> int:
+        lines = len(report.read_text().splitlines()) if report.exists() else 0
+        os.kill(site.pid, signal.SIGUSR2)
+        wait_until(lambda: report.exists() and len(report.read_text().splitlines()) > lines)
+        everything, openssl = map(int, report.read_text().splitlines()[-1].split())
+        return everything - openssl
+
+    with Program([build_program(HERE / "idle_hold.c"), "127.0.0.1", str(port), XMPP_CLIENT]) as client:
+        client.ask(f"more {WARM_UP}")
+        before = ours()
+        client.ask(f"more {CLIENTS}")
+        grown = ours() - before
+    assert judge("G18", grown / CLIENTS / 1024).met
+
+
+def wait_until(claim: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not claim():
+        assert time.monotonic() < end
+        time.sleep(0.01)

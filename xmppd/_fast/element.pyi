@@ -41,15 +41,22 @@ class Element:
 def parse(raw: bytes, default_ns: str = "", prefixes: Mapping[str, str] | None = None) -> Element:
     """The element that `raw` holds, alone and whole.
 
-    For bytes that have been through the tokenizer or were written here: structure is checked as far as building needs
-    it (ValueError), well-formedness is not. `default_ns`, `prefixes` (prefix to URI): the scope the bytes stood in.
+    For bytes that have been through the tokenizer or were written here: structure is checked as far as
+    building needs it (ValueError), well-formedness is not. `default_ns`, `prefixes` (prefix to URI): the
+    scope the bytes stood in.
     """
 
 def serialize(element: Element, content_ns: str = "") -> bytes:
-    """The element as bytes, for a place where `content_ns` is the default namespace. ValueError as escape_text."""
+    """The element as bytes, for a place where `content_ns` is the default namespace. ValueError as
+    escape_text.
+    """
 
 def escape_text(value: _Text) -> _Text:
-    """`value` (str or UTF-8 bytes) as character data; the same type. ValueError: a character XML does not allow."""
+    """`value` (str or UTF-8 bytes) as character data; the same type. ValueError: a character XML does not
+    allow.
+    """
 
 def escape_attr(value: _Text) -> _Text:
-    """`value` (str or UTF-8 bytes) for an attribute in either quote; the same type. ValueError as escape_text."""
+    """`value` (str or UTF-8 bytes) for an attribute in either quote; the same type. ValueError as
+    escape_text.
+    """

@@ -1,7 +1,7 @@
 """Element trees for those who must look inside; relaying never builds one.
 
-A tree is built by one pass without checks from bytes that the tokenizer has passed. There is no parent pointer, so
-that elements make no cycles and the garbage collector need not know them.
+A tree is built by one pass without checks from bytes that the tokenizer has passed. There is no parent
+pointer, so that elements make no cycles and the garbage collector need not know them.
 """
 
 cimport cython
@@ -92,8 +92,8 @@ cdef Py_ssize_t put_char(unsigned char *out, uint32_t c) noexcept:
 cdef Py_ssize_t unescape(ptr p, Py_ssize_t n, unsigned char *out, bint value) noexcept:
     """Decode p[n] into out, which has room for n bytes; -1 if a reference is none.
 
-    White space differs by place (XML 1.0, 2.11 and 3.3.3): in text CRLF and CR become LF; in a value CRLF, CR, LF
-    and TAB become a space. What a reference stands for stays as it is.
+    White space differs by place (XML 1.0, 2.11 and 3.3.3): in text CRLF and CR become LF; in a value CRLF,
+    CR, LF and TAB become a space. What a reference stands for stays as it is.
     """
     cdef ptr end = p + n
     cdef ptr semicolon
@@ -120,12 +120,14 @@ cdef Py_ssize_t unescape(ptr p, Py_ssize_t n, unsigned char *out, bint value) no
                     while p < semicolon:
                         c = c * 10 + (p[0] - 48 & 15)
                         p += 1
-            elif n == 2 and p[2] == b't':
+            elif n == 2 and p[2] == b't' and (p[1] == b'l' or p[1] == b'g'):
                 c = b'<' if p[1] == b'l' else b'>'
-            elif n == 3:
+            elif n == 3 and memcmp(p, b"&amp", 4) == 0:
                 c = b'&'
-            elif n == 4:
-                c = b"'" if p[1] == b'a' else b'"'
+            elif n == 4 and memcmp(p, b"&apos", 5) == 0:
+                c = b"'"
+            elif n == 4 and memcmp(p, b"&quot", 5) == 0:
+                c = b'"'
             else:
                 return -1
             if c > 0x10FFFF or c == 0:
@@ -341,7 +343,9 @@ cdef int bind(Builder *b, ptr prefix, Py_ssize_t prefix_len, ptr uri, Py_ssize_t
 
 
 cdef str start_tag(Builder *b, ptr *pp, Element e, str dflt, bint *empty):
-    """The start tag at *pp ('<'): fills `e` and binds what is declared; returns the default namespace inside."""
+    """The start tag at *pp ('<'): fills `e` and binds what is declared; returns the default namespace
+    inside.
+    """
     cdef ptr p = pp[0] + 1
     cdef ptr name = p
     cdef ptr first
@@ -497,8 +501,9 @@ cdef Element build(const unsigned char *raw, Py_ssize_t n, Py_ssize_t at,
 def parse(bytes raw not None, str default_ns not None="", prefixes=None):
     """The element that `raw` holds, alone and whole.
 
-    For bytes that have been through the tokenizer or were written here: structure is checked as far as building needs
-    it (ValueError), well-formedness is not. `default_ns`, `prefixes` (prefix to URI): the scope the bytes stood in.
+    For bytes that have been through the tokenizer or were written here: structure is checked as far as
+    building needs it (ValueError), well-formedness is not. `default_ns`, `prefixes` (prefix to URI): the
+    scope the bytes stood in.
     """
     cdef Builder b
     cdef Py_ssize_t i, n = PyBytes_GET_SIZE(raw)
@@ -595,12 +600,16 @@ cdef escaped(value, int where):
 
 
 def escape_text(value):
-    """`value` (str or UTF-8 bytes) as character data; the same type. ValueError: a character XML does not allow."""
+    """`value` (str or UTF-8 bytes) as character data; the same type. ValueError: a character XML does not
+    allow.
+    """
     return escaped(value, IN_TEXT)
 
 
 def escape_attr(value):
-    """`value` (str or UTF-8 bytes) for an attribute in either quote; the same type. ValueError as escape_text."""
+    """`value` (str or UTF-8 bytes) for an attribute in either quote; the same type. ValueError as
+    escape_text.
+    """
     return escaped(value, IN_VALUE)
 
 
@@ -649,7 +658,9 @@ cdef int write_element(outbuf *out, Element e, str default_ns) except -1:
 
 
 def serialize(Element element not None, str content_ns not None=""):
-    """The element as bytes, for a place where `content_ns` is the default namespace. ValueError as escape_text."""
+    """The element as bytes, for a place where `content_ns` is the default namespace. ValueError as
+    escape_text.
+    """
     cdef outbuf out = outbuf(NULL, 0, 0)
     try:
         write_element(&out, element, content_ns)

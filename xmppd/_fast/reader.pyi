@@ -23,9 +23,10 @@ def partial_bytes() -> int:
 class Limits:
     """What a stream may ask of the reader; passing one is a policy-violation. Sizes in bytes of UTF-8.
 
-    stanza_bytes: a first-level element (RFC 6120 13.12: at least 10000); tag_bytes: one tag; depth: elements in each
-    other, the stanza counted; attributes: of one tag; bindings: namespaces in scope, the header's counted;
-    name_bytes: a name with its prefix; uri_bytes: a namespace name. ValueError outside what the reader can do.
+    stanza_bytes: a first-level element (RFC 6120 13.12: at least 10000); tag_bytes: one tag; depth: elements
+    in each other, the stanza counted; attributes: of one tag; bindings: namespaces in scope, the header's
+    counted; name_bytes: a name with its prefix; uri_bytes: a namespace name. ValueError outside what the
+    reader can do.
     """
 
     stanza_bytes: Final[int]
@@ -51,8 +52,9 @@ class Limits:
 class StreamHeader:
     """What the peer's stream header said (RFC 6120 4.7, 4.8); made by the reader only.
 
-    `raw`: the start tag as received. content_ns: the default namespace if it is not the streams namespace, else None.
-    Attributes are decoded, None if absent. declarations: prefix ('' is the default namespace) to namespace name.
+    `raw`: the start tag as received. content_ns: the default namespace if it is not the streams namespace,
+    else None. Attributes are decoded, None if absent. declarations: prefix ('' is the default namespace) to
+    namespace name.
     """
 
     raw: Final[bytes]
@@ -81,9 +83,9 @@ class StreamHeader:
 class Stanza:
     """A first-level element as it was received: its bytes and where in them things are. Immutable.
 
-    kind: KIND_MESSAGE, KIND_PRESENCE or KIND_IQ in the stream's content namespace, else KIND_OTHER. type: the text of
-    the attribute or None; type_id its number (reader.pxd). nchild: direct children. Attributes are decoded, None if
-    absent.
+    kind: KIND_MESSAGE, KIND_PRESENCE or KIND_IQ in the stream's content namespace, else KIND_OTHER. type: the
+    text of the attribute or None; type_id its number (reader.pxd). nchild: direct children. Attributes are
+    decoded, None if absent.
     """
 
     raw: Final[bytes]
@@ -93,7 +95,9 @@ class Stanza:
     nchild: Final[int]
     @staticmethod
     def parse(raw: bytes, content_ns: str = "jabber:client") -> Stanza:
-        """The stanza that `raw` holds, alone and whole, where `content_ns` is the default namespace; or StreamError."""
+        """The stanza that `raw` holds, alone and whole, where `content_ns` is the default namespace; or
+        StreamError.
+        """
     @property
     def type(self) -> str | None: ...
     @property
@@ -120,11 +124,13 @@ class Stanza:
     def render(self, to: bytes | None = None, from_: bytes | None = None, lang: bytes | None = None) -> bytes:
         """The stanza with `to` and `from` replaced, for any stream of the same content namespace.
 
-        Addresses are bytes as they stand on the wire, safe inside single quotes; None: as in the stanza; b'': none.
-        lang: added if the stanza has no xml:lang.
+        Addresses are bytes as they stand on the wire, safe inside single quotes; None: as in the stanza; b'':
+        none. lang: added if the stanza has no xml:lang.
         """
     def split(self, from_: bytes | None = None, lang: bytes | None = None) -> tuple[bytes, bytes]:
-        """(head, tail) for many recipients: head + b" to='" + wire + b"'" + tail is a stanza. As `render` otherwise."""
+        """(head, tail) for many recipients: head + b" to='" + wire + b"'" + tail is a stanza. As `render`
+        otherwise.
+        """
     def error_reply(self, error_xml: bytes, to: bytes | None = None, from_: bytes | None = None) -> bytes:
         """The stanza sent back with type='error' and the error behind its content (RFC 6120 8.3).
 
@@ -156,6 +162,8 @@ class StreamReader:
         """Bytes presented and not used yet, kept here or still in the borrowed buffer."""
     def restart(self) -> None:
         """A new stream on the same connection; bytes not used yet belong to it. A stream error stays."""
+    def settle(self) -> None:
+        """The stream is open: keep of its header only what stanzas refer to, shared with streams that said the same."""
     def set_limits(self, limits: Limits) -> None:
         """Other limits from the next byte on."""
     def present(self, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """The reading end of an XML stream: bytes in, stream header, stanzas, stream end or one stream error out.
 
-RFC 6120 sections 4 and 11. The tokenizer itself is c/xmlscan.c; here its results become Python objects, unread bytes
-are kept between reads, and stanzas are written out again with another start tag.
+RFC 6120 sections 4 and 11. The tokenizer itself is c/xmlscan.c; here its results become Python objects,
+unread bytes are kept between reads, and stanzas are written out again with another start tag.
 """
 
 cimport cython
@@ -150,9 +150,10 @@ cdef dict RANGES = {
 cdef class Limits:
     """What a stream may ask of the reader; passing one is a policy-violation. Sizes in bytes of UTF-8.
 
-    stanza_bytes: a first-level element (RFC 6120 13.12: at least 10000); tag_bytes: one tag; depth: elements in each
-    other, the stanza counted; attributes: of one tag; bindings: namespaces in scope, the header's counted;
-    name_bytes: a name with its prefix; uri_bytes: a namespace name. ValueError outside what the reader can do.
+    stanza_bytes: a first-level element (RFC 6120 13.12: at least 10000); tag_bytes: one tag; depth: elements
+    in each other, the stanza counted; attributes: of one tag; bindings: namespaces in scope, the header's
+    counted; name_bytes: a name with its prefix; uri_bytes: a namespace name. ValueError outside what the
+    reader can do.
     """
 
     def __init__(self, *, int stanza_bytes=262144, int tag_bytes=65536, int depth=64, int attributes=64,
@@ -188,14 +189,19 @@ cdef Limits DEFAULT_LIMITS = Limits()
 @cython.final
 @cython.no_gc
 cdef class StreamHeader:
-    """What the peer's stream header said (RFC 6120 4.7, 4.8). Only `raw` is kept; the rest is read when asked for.
+    """What the peer's stream header said (RFC 6120 4.7, 4.8). Only `raw` is kept; the rest is read when asked
+    for.
 
-    name, prefix, ns: of the element; content_ns: the default namespace if it is not the streams namespace, else None;
-    to, from_, id, version, lang: its attributes or None; declarations: prefix ('' = default) to namespace name.
+    name, prefix, ns: of the element; content_ns: the default namespace if it is not the streams namespace,
+    else None; to, from_, id, version, lang: its attributes or None; declarations: prefix ('' = default) to
+    namespace name.
     """
 
     def __dealloc__(self):
         free(self.binding)
+
+    def __sizeof__(self):
+        return object.__sizeof__(self) + self.nbinding * sizeof(xs_binding)
 
     @property
     def name(self):
@@ -300,6 +306,29 @@ cdef str prefix_at(StreamHeader self, int i):
     return name_str(<ptr>PyBytes_AS_STRING(self.raw) + self.binding[i].prefix, self.binding[i].prefix_len)
 
 
+cdef dict SETTLED = {}   # the start tag without what only the header's reader wanted -> its StreamHeader
+cdef int SETTLED_MOST = 256
+
+cdef StreamHeader settled(StreamHeader header, str content_ns, Limits limits):
+    """The shared header of the same name, bindings and language; None if there is none and no room for one."""
+    cdef list tag = [b"<", header.raw[1:1 + header.name_len]]
+    cdef bytes uri
+    cdef int i
+    for i in range(header.nbinding):
+        uri = uri_at(header, i).encode()
+        tag += (b" xmlns", b":" if header.binding[i].prefix_len else b"", prefix_at(header, i).encode(), b"=")
+        tag += (b'"', uri, b'"') if b"'" in uri else (b"'", uri, b"'")
+    if header.lang_raw is not None:
+        tag += (b" xml:lang='", header.lang_raw, b"'")
+    tag.append(b">")
+    cdef bytes raw = b"".join(tag)
+    found = SETTLED.get(raw)
+    if found is None and len(SETTLED) < SETTLED_MOST:
+        [event] = StreamReader(content_ns=content_ns, limits=limits).feed(raw)
+        if isinstance(event, StreamHeader):
+            found = SETTLED[raw] = event
+    return found
+
 # ---- stanzas ----
 
 # A part of a start tag that a new start tag leaves out.
@@ -369,14 +398,15 @@ cdef inline int wire(value, ptr *p, Py_ssize_t *n) except -1:
 cdef class Stanza:
     """A first-level element as it was received: its bytes and where in them things are. Immutable.
 
-    kind: KIND_MESSAGE, KIND_PRESENCE, KIND_IQ in the stream's content namespace, else KIND_OTHER. type: the text of
-    the attribute or None; type_id its number. name, ns: of the element. to, from_, id, lang: attribute values, decoded,
-    or None. nchild: direct children.
+    kind: KIND_MESSAGE, KIND_PRESENCE, KIND_IQ in the stream's content namespace, else KIND_OTHER. type: the
+    text of the attribute or None; type_id its number. name, ns: of the element. to, from_, id, lang:
+    attribute values, decoded, or None. nchild: direct children.
     """
 
     @staticmethod
     def parse(bytes raw not None, str content_ns not None="jabber:client"):
-        """The stanza that `raw` holds, alone and whole, for a place where `content_ns` is the default namespace.
+        """The stanza that `raw` holds, alone and whole, for a place where `content_ns` is the default
+        namespace.
 
         StreamError if it is none.
         """
@@ -482,8 +512,8 @@ cdef class Stanza:
     cpdef bytes render(self, to=None, from_=None, lang=None):
         """The stanza with `to` and `from` replaced, for any stream of the same content namespace.
 
-        Addresses are bytes as they stand on the wire, safe inside single quotes; None: as in the stanza; b'': none.
-        lang: added if the stanza has no xml:lang.
+        Addresses are bytes as they stand on the wire, safe inside single quotes; None: as in the stanza; b'':
+        none. lang: added if the stanza has no xml:lang.
         """
         cdef Tag t
         cdef ptr to_p = NULL, from_p = NULL, lang_p = NULL
@@ -501,7 +531,9 @@ cdef class Stanza:
         return out
 
     cpdef tuple split(self, from_=None, lang=None):
-        """(head, tail) for many recipients: head + b" to='" + wire + b"'" + tail is a stanza. As `render` otherwise."""
+        """(head, tail) for many recipients: head + b" to='" + wire + b"'" + tail is a stanza. As `render`
+        otherwise.
+        """
         cdef Tag t
         cdef ptr from_p = NULL, lang_p = NULL
         cdef Py_ssize_t from_n = 0, lang_n = 0
@@ -610,7 +642,9 @@ cdef Stanza plain(Stanza self):
 
 
 cdef inline Py_ssize_t start_tag(Stanza self, Tag *t) noexcept:
-    """The start tag without the content namespace, the default namespace wherever it goes; the stanza's length then."""
+    """The start tag without the content namespace, the default namespace wherever it goes; the stanza's
+    length then.
+    """
     t.end = self.rec.tag_end - 1 - (self.rec.flags & FLAG_SELF_CLOSED)
     t.ncut = 0
     return self.rec.len - (leave_out(t, &self.rec.at[XS_AT_XMLNS]) if self.kind else 0)
@@ -681,7 +715,9 @@ cdef unsigned char *put_head(Stanza self, unsigned char *o, const Tag *t, ptr to
 
 
 cdef bytes attr_as(Stanza self, bytes name, int at, value):
-    """` name=<value>`: the wire form given, or (None) the raw value of attribute `at` in its own quotes, or b''."""
+    """` name=<value>`: the wire form given, or (None) the raw value of attribute `at` in its own quotes,
+    or b''.
+    """
     cdef xs_attr *a = &self.rec.at[at]
     if value is not None:
         return b" %s='%s'" % (name, value) if value else b""
@@ -751,7 +787,8 @@ cdef Py_ssize_t scratch_cap = 0
 
 @cython.final
 cdef class StreamReader:
-    """Reads one stream after another from one connection. See reader.pxd for the calls that take a borrowed buffer.
+    """Reads one stream after another from one connection. See reader.pxd for the calls that take a borrowed
+    buffer.
 
     content_ns: the content namespace that is served here (RFC 6120 4.8.2); limits: see Limits.
     """
@@ -830,6 +867,9 @@ cdef class StreamReader:
                 shrink_own(self)
         return 0
 
+    def __sizeof__(self):
+        return object.__sizeof__(self) + self.own_cap + (sizeof(xs_work) if self.work != NULL else 0)
+
     @property
     def pending_bytes(self):
         """Bytes presented and not used yet, kept here or still in the borrowed buffer."""
@@ -844,6 +884,20 @@ cdef class StreamReader:
             if self.work != NULL:
                 give_work(self.work)
                 self.work = NULL
+
+    def settle(self):
+        """The stream is open: keep of its header only what stanzas refer to, shared with streams that said the same.
+
+        An idle connection then owns no header. What `to`, `from` and the rest said is gone.
+        """
+        cdef StreamHeader shared
+        if self.header is None or self.error is not None or xs_partial(&self.conn):
+            return
+        shared = settled(self.header, ns_uri(self.conn.content_nsid), self.limits)
+        if shared is not None:
+            self.header = shared
+            self.conn.head = <ptr>PyBytes_AS_STRING(shared.raw)
+            self.conn.outer = shared.binding
 
     def set_limits(self, Limits limits not None):
         """Other limits from the next byte on."""
@@ -860,7 +914,9 @@ cdef class StreamReader:
             append_own(self, <ptr>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def next_event(self):
-        """The next StreamHeader, Stanza, StreamClose or (for ever then) StreamError; None: more bytes are needed."""
+        """The next StreamHeader, Stanza, StreamClose or (for ever then) StreamError; None: more bytes are
+        needed.
+        """
         cdef int event = self.next()
         if event == EV_MORE:
             self.end()

@@ -11,10 +11,10 @@ cdef class Resource:
     cdef public object session
     cdef public object directed
     cdef bytes _presence
-    cdef int _presence_cut
-    cdef readonly int priority
-    cdef readonly bint available
-    cdef public bint interested
+    cdef unsigned int _presence_cut
+    cdef readonly signed char priority
+    cdef unsigned char _available
+    cdef unsigned char _interested
 
     cdef int deliver(self, Stanza stanza, Resource sender) except -1
 
@@ -22,7 +22,8 @@ cdef class Resource:
 cdef class ConnectedAccount:
     cdef readonly bytes key
     cdef readonly bytes wire
-    cdef readonly list resources
+    cdef readonly tuple resources
+    cdef public object account
 
 
 cdef class RouteTable:

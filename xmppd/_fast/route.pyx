@@ -70,19 +70,31 @@ cdef class Resource:
         self.conn.cwrite(<const unsigned char*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         return True
 
+    @property
+    def available(self):
+        return self._available != 0
+
+    @property
+    def interested(self):
+        return self._interested != 0
+
+    @interested.setter
+    def interested(self, bint value):
+        self._interested = value
+
     def show(self, bytes head not None, bytes tail not None, int priority):
         """The resource is available with this presence (head and tail as made by `Stanza.split`)."""
         # one object, not three: an idle resource keeps it
         self._presence = head + tail
-        self._presence_cut = <int> PyBytes_GET_SIZE(head)
+        self._presence_cut = <unsigned int> PyBytes_GET_SIZE(head)
         self.priority = priority
-        self.available = True
+        self._available = True
 
     def hide(self):
         """The resource is not available any more."""
         self._presence = None
         self.priority = 0
-        self.available = False
+        self._available = False
 
     def gone(self):
         """The stream has ended: nothing is sent to it any more."""
@@ -91,19 +103,22 @@ cdef class Resource:
 
 
 cdef class ConnectedAccount:
-    """One bare address and its connected resources, the latest bound last."""
+    """One bare address and its connected resources, the latest bound last; `account` is the core's to set.
+
+    `resources` is a tuple, replaced at each change: who goes through it is not disturbed by a stream that ends.
+    """
 
     def __cinit__(self, JID jid not None):
         self.key = jid.norm
         self.wire = jid.wire
-        self.resources = []
+        self.resources = ()
 
     @property
     def available(self):
         """Whether any resource has sent initial presence."""
         cdef Resource resource
         for resource in self.resources:
-            if resource.available:
+            if resource._available:
                 return True
         return False
 
@@ -165,7 +180,7 @@ cdef class RouteTable:
             account = ConnectedAccount(bare)
             self._bare[account.key] = account
         cdef Resource resource = Resource(jid, account, conn, lang, session)
-        account.resources.append(resource)
+        account.resources += (resource,)
         self._full[jid.norm] = resource
         return resource
 
@@ -173,7 +188,7 @@ cdef class RouteTable:
         """Take a resource out; True if it was its account's last."""
         if self._full.get(resource.jid.norm) is resource:
             del self._full[resource.jid.norm]
-            resource.account.resources.remove(resource)
+            resource.account.resources = tuple([r for r in resource.account.resources if r is not resource])
             if not resource.account.resources:
                 del self._bare[resource.account.key]
         return not resource.account.resources
@@ -224,9 +239,8 @@ cdef class RouteTable:
     cdef int deliver_bare(self, Stanza stanza, Resource sender, ConnectedAccount account) except -1:
         cdef Resource resource
         cdef int delivered = 0
-        # a copy: a delivery may pass an output limit and end a stream
-        for resource in tuple(account.resources):
-            if resource.available and resource.priority >= 0:
+        for resource in account.resources:
+            if resource._available and resource.priority >= 0:
                 delivered += resource.deliver(stanza, sender)
         self.routed += delivered
         return delivered
@@ -252,16 +266,15 @@ cdef class RouteTable:
             if found is None:
                 continue
             account = <ConnectedAccount> found
-            # a copy: an append may pass an output limit and end a stream
-            for resource in tuple(account.resources):
-                if resource.available and resource.conn is not None:
+            for resource in account.resources:
+                if resource._available and resource.conn is not None:
                     _append(resource.conn, h, h_len, account.wire, t, t_len)
                     delivered += 1
         self.routed += delivered
         return delivered
 
 
-def fan_out(list resources not None, bytes head not None, bytes tail not None, bytes to=None):
+def fan_out(resources not None, bytes head not None, bytes tail not None, bytes to=None):
     """One stanza to each of `resources`, addressed to its full JID, or to `to` for all; deliveries made."""
     cdef Resource resource
     cdef int delivered = 0
@@ -276,7 +289,7 @@ def fan_out(list resources not None, bytes head not None, bytes tail not None, b
     return delivered
 
 
-def show_presence(Resource of not None, list to not None, bytes address=None):
+def show_presence(Resource of not None, to not None, bytes address=None):
     """The presence of an available resource to each of `to`; `address` as in `fan_out`; deliveries made."""
     cdef Resource resource
     cdef int delivered = 0

@@ -13,8 +13,8 @@ cdef class Wire(Handler):
     cdef readonly unsigned int last_in
     cdef unsigned int stanzas_in
     cdef unsigned int _filled
-    cdef double _bytes_left
-    cdef double _stanzas_left
+    cdef float _bytes_left
+    cdef float _stanzas_left
     cdef bint _held
     cdef bint _pumping
     cdef bint _deaf
@@ -29,3 +29,8 @@ cdef class Allowance:
     cdef double bytes_most
     cdef double stanzas_most
     cdef readonly size_t partial_bytes_total
+
+
+cdef class Deadline:
+    cdef public unsigned int due
+    cdef public unsigned int slot

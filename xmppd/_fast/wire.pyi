@@ -18,6 +18,11 @@ class Allowance:
         partial_bytes_total: int,
     ) -> None: ...
 
+class Deadline:
+    due: int
+    slot: int
+    def expire(self) -> None: ...
+
 class Wire(Handler):
     conn: Conn
     reader: StreamReader

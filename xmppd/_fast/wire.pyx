@@ -50,6 +50,14 @@ cdef class Allowance:
         self.partial_bytes_total = partial_bytes_total
 
 
+cdef class Deadline:
+    """Something that may fall due; `due` is a tick, 0 means never; `slot` is the wheel's."""
+
+    def expire(self):
+        """Called when `due` has come. May set another deadline."""
+        raise NotImplementedError
+
+
 cdef class Wire(Handler):
     """The XML side of one client connection."""
 
@@ -138,6 +146,7 @@ cdef class Wire(Handler):
                     self.session.stream_error(reader.error)
         finally:
             self._pumping = False
+            reader.stanza = None  # an idle connection keeps none
         return 0
 
     cdef int charge(self, Py_ssize_t n) except -1:

@@ -88,9 +88,12 @@ cdef extern from "xmlscan.h" nogil:
 
     ctypedef struct xs_conn:
         const xs_limits *limits
+        const uint8_t *head
+        const xs_binding *outer
         uint32_t valid
         uint32_t pos
         uint32_t start
+        uint16_t content_nsid
         uint16_t default_nsid
         uint8_t nouter
         uint8_t error

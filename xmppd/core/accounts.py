@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from xmppd._fast.route import ConnectedAccount, RouteTable
 from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
 from xmppd.events import fields
@@ -64,11 +65,13 @@ Job = Callable[[Account | None], Awaitable[None]]
 class Accounts:
     """All accounts in memory: those with connected resources, and the `idle_limit` last used others."""
 
-    def __init__(self, records: Records, *, idle_limit: int = 1000, queue_limit: int = 1000) -> None:
+    def __init__(
+        self, table: RouteTable, records: Records, *, idle_limit: int = 1000, queue_limit: int = 1000
+    ) -> None:
+        self._table = table
         self._records = records
         self._idle_limit = idle_limit
         self._queue_limit = queue_limit
-        self._connected: dict[bytes, Account] = {}
         self._idle: OrderedDict[bytes, Account] = OrderedDict()
         self._working: dict[bytes, Account] = {}  # a job has it: there must not be a second one
         self._jobs: dict[bytes, deque[Job]] = {}
@@ -77,7 +80,11 @@ class Accounts:
     def get(self, jid: JID) -> Account | None:
         """The account of a bare address if it is in memory."""
         key = jid.norm
-        return self._connected.get(key) or self._idle.get(key) or self._working.get(key)
+        connected = self._table.bare(key)
+        if connected is not None and connected.account is not None:
+            found: Account = connected.account
+            return found
+        return self._idle.get(key) or self._working.get(key)
 
     async def load(self, jid: JID) -> Account | None:
         """The account of a bare address; None if there is no such account."""
@@ -89,26 +96,24 @@ class Accounts:
             # another load may have been quicker: there is one Account for an address
             account_id, version, items = record
             known = self.get(jid) or Account(jid, account_id, Roster(version, items), self._records)
-        if jid.norm not in self._connected:
-            self._idle[jid.norm] = known
-            self._idle.move_to_end(jid.norm)
-            while len(self._idle) > self._idle_limit:
-                self._idle.popitem(last=False)
+        if self._table.bare(jid.norm) is None:
+            self.disconnected(known)
         return known
 
-    def connected(self, account: Account) -> None:
-        """Keep an account in memory until `disconnected`."""
+    def connected(self, account: Account, at: ConnectedAccount) -> None:
+        """A resource is bound: the account stays in memory as long as one is."""
+        at.account = account
         self._idle.pop(account.jid.norm, None)
-        self._connected[account.jid.norm] = account
 
     def disconnected(self, account: Account) -> None:
-        """The account has no connected resource any more."""
-        if self._connected.pop(account.jid.norm, None) is not None:
-            self._idle[account.jid.norm] = account
+        """No resource is bound: the account is kept while others were not used later."""
+        self._idle[account.jid.norm] = account
+        self._idle.move_to_end(account.jid.norm)
+        while len(self._idle) > self._idle_limit:
+            self._idle.popitem(last=False)
 
     def forget(self, jid: JID) -> None:
-        """Drop an account that was deleted."""
-        self._connected.pop(jid.norm, None)
+        """Drop an account that was deleted, and has no resource."""
         self._idle.pop(jid.norm, None)
 
     def perform(self, jid: JID, job: Job) -> None:

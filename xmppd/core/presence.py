@@ -269,9 +269,9 @@ def _with_approval(item: RosterItem, *, approved: bool) -> RosterItem:
     return replace(item, approved=approved, listed=item.listed or approved)
 
 
-def _resources(site: Site, account: JID) -> list[Resource]:
+def _resources(site: Site, account: JID) -> tuple[Resource, ...]:
     connected = site.table.bare(account.norm)
-    return list(connected.resources) if connected is not None else []
+    return connected.resources if connected is not None else ()
 
 
 def interested(site: Site, account: JID) -> list[Resource]:

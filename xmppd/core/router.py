@@ -56,7 +56,7 @@ class Router:
         elif fate is Fate.DELIVER_AVAILABLE and account is not None:
             self.site.table.deliver_to_bare(stanza, sender, account)
         elif fate is Fate.DELIVER_CONNECTED and account is not None:
-            for resource in list(account.resources):
+            for resource in account.resources:
                 if not resource.available:
                     resource.relay(stanza, sender)
         elif fate is Fate.BOUNCE:

@@ -53,7 +53,7 @@ class Sessions:
             count("sessions_refused_account")
             raise StanzaError("resource-constraint", app="sessions_per_account")
         bound = site.table.bind(jid, conn, lang, session)
-        site.accounts.connected(account)
+        site.accounts.connected(account, bound.account)
         return bound
 
     def unbind(self, resource: Resource) -> None:
@@ -61,12 +61,9 @@ class Sessions:
         if self.site.table.full(resource.jid.norm) is not resource:
             return
         presence.withdraw(self.site, resource, None)
-        last = self.site.table.unbind(resource)
+        if self.site.table.unbind(resource):
+            self.site.accounts.disconnected(resource.account.account)
         resource.gone()
-        if last:
-            account = self.site.accounts.get(resource.jid.bare)
-            if account is not None:
-                self.site.accounts.disconnected(account)
 
     def end(self, resource: Resource, error: StreamError | None) -> None:
         """Close the stream of a resource and take it out at once."""

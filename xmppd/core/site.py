@@ -10,7 +10,7 @@ from typing import Any
 
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, RouteTable
-from xmppd.core.accounts import Accounts
+from xmppd.core.accounts import Accounts, Records
 from xmppd.errors import StanzaError
 from xmppd.events import count
 
@@ -38,11 +38,11 @@ class CoreSettings:
 class Site:
     """The state that routing, presence and features share. One for each process."""
 
-    def __init__(self, hosts: frozenset[str], accounts: Accounts, settings: CoreSettings) -> None:
+    def __init__(self, hosts: frozenset[str], records: Records, settings: CoreSettings) -> None:
         self.hosts = hosts
-        self.accounts = accounts
         self.settings = settings
         self.table = RouteTable()
+        self.accounts = Accounts(self.table, records)
         self.table.iq_needs_presence = settings.iq_needs_presence
         self._tasks: set[asyncio.Task[None]] = set()
 

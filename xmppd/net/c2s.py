@@ -105,6 +105,7 @@ class Service:
         self.core = core
         self.wheel = wheel
         self.connections = 0
+        self.waiting: dict[Session, asyncio.Task[None]] = {}  # for an answer to a session's question
         self.unauthenticated: dict[Session, None] = {}  # oldest first
         self._sources: dict[str, Source] = {}
         self._empty: asyncio.Event | None = None
@@ -206,7 +207,7 @@ def address_group(address: str) -> str:
 class Session(Deadline):
     """One client connection: its wire, its stream machine, and its resource once bound."""
 
-    __slots__ = ("_waiting", "pinged_at", "resource", "service", "source", "stream", "wire")
+    __slots__ = ("pinged_at", "resource", "service", "source", "stream", "wire")
 
     def __init__(self, service: Service, conn: Conn, source: Source) -> None:
         super().__init__()
@@ -224,7 +225,6 @@ class Session(Deadline):
         )
         self.resource: Resource | None = None
         self.pinged_at = 0  # tick of the last ping; bytes that came since have an equal or later one
-        self._waiting: asyncio.Task[None] | None = None
         self._expire_in(policy.times.negotiation_s)
 
     def __hash__(self) -> int:
@@ -263,8 +263,8 @@ class Session(Deadline):
 
     def closed(self, reason: str) -> None:
         """The connection is gone, for whatever reason."""
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if (waiting := self.service.waiting.pop(self, None)) is not None:
+            waiting.cancel()
         self._run(self.stream.eof(reason))
         self._leave()
         self.service.wheel.set(self, 0)
@@ -386,6 +386,7 @@ class Session(Deadline):
     def _opened(self, _action: act.Opened) -> None:
         assert self.resource is not None
         self.wire.attach_resource(self.resource)
+        self.wire.reader.settle()
         self._expire_in(self.service.policy.times.idle_ping_s)
 
     def _deliver(self, action: act.Deliver) -> None:
@@ -423,17 +424,17 @@ class Session(Deadline):
                     result = await question
                 except SaslFailure as failure:  # what the store says of itself (3-23.10)
                     result = failure
-                self._waiting = None
+                self.service.waiting.pop(self, None)
                 self._run(then(result))
             except asyncio.CancelledError:
                 raise
             except Exception:
-                self._waiting = None
+                self.service.waiting.pop(self, None)
                 log.exception("question failed", extra=self._fields())
                 self.close(StreamError("internal-server-error"))
             self.wire.release()
 
-        self._waiting = asyncio.get_running_loop().create_task(answer())
+        self.service.waiting[self] = asyncio.get_running_loop().create_task(answer())
 
     def _fields(self, **more: Any) -> dict[str, Any]:
         known: dict[str, Any] = {"peer": self.wire.conn.peer}

@@ -9,21 +9,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from xmppd._fast.wire import Deadline
+
+__all__ = ["TICK_S", "Deadline", "Wheel"]
+
 TICK_S: Final = 0.25
-
-
-class Deadline:
-    """Something that may fall due; `due` is a tick, 0 means never."""
-
-    __slots__ = ("_slot", "due")
-
-    def __init__(self) -> None:
-        self.due = 0
-        self._slot = 0
-
-    def expire(self) -> None:
-        """Called when `due` has come. May set another deadline."""
-        raise NotImplementedError
 
 
 class Wheel:
@@ -54,11 +44,11 @@ class Wheel:
             deadline.due = 0
             return
         deadline.due = self.now + max(1, -int(-seconds // TICK_S))
-        if not deadline._slot or deadline._slot > deadline.due:
+        if not deadline.slot or deadline.slot > deadline.due:
             self._put(deadline)
 
     def _put(self, deadline: Deadline) -> None:
-        deadline._slot = deadline.due
+        deadline.slot = deadline.due
         self._slots.setdefault(deadline.due, []).append(deadline)
 
     def _turn(self) -> None:
@@ -74,9 +64,9 @@ class Wheel:
         self.now += 1
         self._on_tick(self.now)
         for deadline in self._slots.pop(self.now, ()):
-            if deadline._slot != self.now:
+            if deadline.slot != self.now:
                 continue  # it was moved to an earlier slot, which has passed
-            deadline._slot = 0
+            deadline.slot = 0
             if not deadline.due:
                 continue
             if deadline.due > self.now:

@@ -644,11 +644,12 @@ static ALWAYS_INLINE int end_tag(ptr *pp, ptr name, size_t len) {
 static int forbidden(ptr *pp) {
     ptr p = *pp + 1;
     if (*p == '?') {
-        ptr name = ++p;
-        while (cls[*p] & C_NAME && p - name < 4) p++;
+        p++;
+        if (!(cls[*p] & C_START)) return *pp = p, *p ? XS_E_SYNTAX : WAIT;
+        for (const char *target = "xml"; *target; target++, p++)
+            if (*p != (uint8_t)*target) return *pp = p, *p ? XS_E_RESTRICTED : WAIT;
         *pp = p;
-        if (!*p) return WAIT;
-        return p - name == 3 && memcmp(name, "xml", 3) == 0 ? XS_E_DECLARATION : XS_E_RESTRICTED;
+        return !*p ? WAIT : cls[*p] & C_NAME ? XS_E_RESTRICTED : XS_E_DECLARATION;
     }
     p++;
     if (*p == '-') p++;

@@ -1,0 +1,58 @@
+/* Tells how much of a process's heap is OpenSSL's: preloaded into the server, asked by SIGUSR2.
+ *
+ * Counts what goes through OpenSSL's allocator (CRYPTO_set_mem_functions) and writes, for each signal, one line
+ * "ALL OPENSSL" in bytes in use to the file named by HEAP_REPORT. With PYTHONMALLOC=malloc ALL holds Python's objects too.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <malloc.h>
+#include <openssl/crypto.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static long openssl_bytes;
+
+/* a chunk costs its usable size and the word in front of it, as mallinfo2 counts it */
+static void count(void *p, int sign) {
+    if (p) __atomic_add_fetch(&openssl_bytes, sign * (long)(malloc_usable_size(p) + sizeof(size_t)), __ATOMIC_RELAXED);
+}
+
+static void *counted_malloc(size_t n, const char *file, int line) {
+    (void)file, (void)line;
+    void *p = malloc(n);
+    count(p, 1);
+    return p;
+}
+
+static void *counted_realloc(void *p, size_t n, const char *file, int line) {
+    (void)file, (void)line;
+    count(p, -1);
+    void *q = realloc(p, n);
+    count(q ? q : p, 1);
+    return q;
+}
+
+static void counted_free(void *p, const char *file, int line) {
+    (void)file, (void)line;
+    count(p, -1);
+    free(p);
+}
+
+static void report(int signal_number) {
+    (void)signal_number;
+    struct mallinfo2 heap = mallinfo2();
+    char text[64];
+    int n = snprintf(text, sizeof text, "%zu %ld\n", heap.uordblks + heap.hblkhd, openssl_bytes);
+    int fd = open(getenv("HEAP_REPORT"), O_CREAT | O_WRONLY | O_APPEND, 0600);
+    if (fd >= 0) {
+        if (write(fd, text, (size_t)n) != n) abort();
+        close(fd);
+    }
+}
+
+__attribute__((constructor)) static void begin(void) {
+    if (!CRYPTO_set_mem_functions(counted_malloc, counted_realloc, counted_free)) abort();
+    signal(SIGUSR2, report);
+}
