@@ -57,6 +57,7 @@ both_versions = pytest.mark.parametrize("version", VERSIONS)
 
 # X509_V_ERR_*, x509_vfy.h
 CERT_HAS_EXPIRED = 10
+WRONG_SIGNATURE = 7
 SELF_SIGNED_LEAF = 18
 SELF_SIGNED_IN_CHAIN = 19
 NO_ISSUER = 20
@@ -81,7 +82,16 @@ def files(tmp_path_factory: pytest.TempPathFactory, ca: Cert) -> Path:
     make_cert(ca, ["romeo"], client=True).write(folder, "client")
     make_ca("stranger").write(folder, "stranger")
     ca.write(folder, "ca")
+    # issued by the CA, it says, but the signature is wrong
+    forged, _ = make_cert(ca, ["mercutio"], client=True).write(folder, "forged")
+    der = bytearray(file_ders(forged)[0])
+    der[-1] ^= 1
+    forged.write_bytes(ssl.DER_cert_to_PEM_cert(bytes(der)).encode())
     return folder
+
+
+def file_ders(path: Path) -> list[bytes]:
+    return [c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(path.read_bytes())]
 
 
 def pair(files: Path, name: str) -> tuple[Path, Path]:
@@ -132,18 +142,19 @@ def alert_in(data: bytes) -> int | None:
 
 
 @both_versions
+@pytest.mark.parametrize(("name", "first"), [("stranger", SELF_SIGNED_LEAF), ("forged", WRONG_SIGNATURE)])
 def test_1_error_queue_overridden_verification_is_not_read_as_failure(
-    layer: Layer, lib: LibCtx, files: Path, version: str
+    layer: Layer, asking: TLSContext, files: Path, version: str, name: str, first: int
 ) -> None:
     """A verify callback that overrides an error leaves it in the queue; no 'want read' must find it there.
 
     Byte by byte, so that verification is followed by many steps that want more.
     """
-    port = layer.listen(make_context(lib, files, verify=VERIFY_REQUEST))
-    client = Bare(client_context(version, cert=pair(files, "stranger")))
+    port = layer.listen(asking)
+    client = Bare(client_context(version, cert=pair(files, name)))
     with layer.connect(port) as sock:
         byte_wise(client, sock)
-        assert layer.accepted().conn.verify_result().first == SELF_SIGNED_LEAF
+        assert layer.call(layer.accepted().conn.verify_result).first == first
 
 
 def byte_wise(client: Bare, sock: socket.socket) -> None:
@@ -480,10 +491,6 @@ def asking(lib: LibCtx, files: Path) -> TLSContext:
 
 def ders(*certs: Cert) -> list[bytes]:
     return [cert.der for cert in certs]
-
-
-def file_ders(path: Path) -> list[bytes]:
-    return [c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(path.read_bytes())]
 
 
 @both_versions

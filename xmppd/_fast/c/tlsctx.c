@@ -2,6 +2,7 @@
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
@@ -165,6 +166,19 @@ static int on_verify(int ok, X509_STORE_CTX *x) {
     return 1;
 }
 
+/* Around it: what the checks that were overridden left in the error queue goes. SSL_get_error would take it for a failure of
+ * the call that met it, if that call ends with 'want read'. */
+static int on_chain(X509_STORE_CTX *x, void *arg) {
+    (void)arg;
+    ERR_set_mark();
+    int ok = X509_verify_cert(x) > 0; /* else no check failed, verification did */
+    if (ok)
+        ERR_pop_to_mark();
+    else
+        ERR_clear_last_mark();
+    return ok;
+}
+
 /* SSL_CTX_set_tlsext_ticket_key_evp_cb(3): 1 go on, 2 go on and renew, 0 no ticket, -1 fail */
 static int on_ticket(SSL *s, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt) {
     policy *p = policy_of(s);
@@ -215,6 +229,7 @@ int tls_policy_set(SSL_CTX *ctx, OSSL_LIB_CTX *lib, const unsigned char *alpn, u
 
     SSL_CTX_set_client_hello_cb(ctx, on_client_hello, NULL);
     SSL_CTX_set_verify(ctx, verify_mode, on_verify);
+    SSL_CTX_set_cert_verify_callback(ctx, on_chain, NULL);
     if (alpn_len) SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, 0);
