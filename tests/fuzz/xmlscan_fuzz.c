@@ -8,8 +8,8 @@
  *   - names follow the fifth edition of XML 1.0, expat the fourth: with non-ASCII bytes in markup expat may object;
  *   - many errors show before the token is complete: then no way to complete it may please expat.
  *
- * First byte of an input: bit 0 small limits, bit 1 a stream header is put in front, bit 2 served namespace is
- * jabber:server, bit 3 with an XML declaration.
+ * First byte of an input: bit 0 tight limits (else bit 4: the widest), bit 1 a stream header is put in front, bit 2
+ * served namespace is jabber:server, bit 3 with an XML declaration.
  */
 #include <expat.h>
 #include <stdio.h>
@@ -535,7 +535,11 @@ static void check_utf8(const uint8_t *data, size_t len) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
-    static const xs_limits wide = {262144, 65536, 64, 64, 32, 256, 512}, narrow = {300, 90, 5, 4, 5, 12, 64};
+    static const xs_limits limit[] = {
+        {262144, 65536, 64, 64, 32, 256, 512},
+        {300, 90, 5, 4, 5, 12, 64},
+        {1 << 28, 1 << 24, XS_DEPTH_MAX, XS_ATTRIBUTES_MAX, XS_BINDINGS_MAX, 4096, 32767},
+    };
     static const char *const heads[] = {
         "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>",
         "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:x='urn:x' xmlns:y='urn:x'>"};
@@ -545,7 +549,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
     uint32_t seed = 0;
     if (!size || size > 1 << 15) return 0;
     int mode = input[0], server = mode >> 2 & 1;
-    const xs_limits *limits = mode & 1 ? &narrow : &wide;
+    const xs_limits *limits = &limit[mode & 1 ? 1 : mode & 16 ? 2 : 0];
     data = malloc(size + 256);
     if (mode & 8) len += (size_t)sprintf((char *)data, "<?xml version='1.0'?>");
     if (mode & 2) len += (size_t)sprintf((char *)data + len, "%s", heads[server]);

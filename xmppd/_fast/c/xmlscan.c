@@ -439,7 +439,7 @@ static int check_root(const xs_conn *c, const xs_work *w, const xs_rec *r, ptr b
  * are in w->bind[..nbind), in scope for w->nbind of them only if DONE. An error: *pp is the byte that shows it. */
 static ALWAYS_INLINE int start_tag(const xs_conn *c, xs_work *w, ptr base, ptr *pp, const int where) {
     xs_rec *r = &w->rec;
-    xs_name attr[XS_ATTRIBUTES_MAX], name;
+    xs_name attr[XS_ATTRIBUTES_MAX + 1], name; /* one is read before it is found to be too many */
     uint16_t prefixed[XS_ATTRIBUTES_MAX];
     unsigned nattr = 0, nprefixed = 0, nbind = where == IN_CONTENT ? w->nbind : 0;
     unsigned dflt = where == IN_CONTENT ? w->dflt : 0;
