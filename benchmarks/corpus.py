@@ -87,7 +87,7 @@ class Writer:
             chosen.insert(r.randint(0, words), r.choice(ENTITIES))
         return " ".join(chosen) + r.choice(["", ".", "?", "!", " :)"])
 
-    def element(self, name: str, *children: str, xmlns: str | None = None, **attrs: str | None) -> str:
+    def element(self, name: str, /, *children: str, xmlns: str | None = None, **attrs: str | None) -> str:
         """Children and attributes in any order; one tag in four uses double quotes."""
         quote = '"' if self.rng.random() < 0.25 else "'"
         pairs = [(k.rstrip("_").replace("__", ":"), v) for k, v in attrs.items() if v is not None]

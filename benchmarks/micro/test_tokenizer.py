@@ -44,9 +44,8 @@ def ours_routed(chunks: Sequence[bytes]) -> Work:
         size = 0
         for chunk in chunks:
             for stanza in feed(chunk):
-                assert isinstance(stanza, Stanza)
-                if stanza.kind and stanza.type_id >= 0 and stanza.to != "":
-                    size += len(stanza.render(*ADDRESSES))
+                if stanza.kind and stanza.type_id >= 0 and stanza.to != "":  # type: ignore[union-attr]
+                    size += len(stanza.render(*ADDRESSES))  # type: ignore[union-attr]
         return size
 
     return work

@@ -28,11 +28,11 @@ UNFINISHED = {3, 5, 6, 20}  # no element, unclosed token, partial character, unc
 SPACE = " \t\r\n"
 
 
-class WrongError(Exception):
+class Wrong(Exception):
     """A rule that XMPP adds to XML."""
 
 
-class Closed(Exception):  # noqa: N818 (no error)
+class Closed(Exception):
     """The stream has ended."""
 
 
@@ -61,15 +61,15 @@ class Twin:
             setattr(p, name, self.restricted)
 
     def restricted(self, *_: object) -> None:
-        raise WrongError
+        raise Wrong
 
     def cdata(self) -> None:
         if self.depth == 1:
-            raise WrongError
+            raise Wrong
 
     def declaration(self, version: str, encoding: str | None, _standalone: int) -> None:
         if version != "1.0" or (encoding is not None and encoding.lower() != "utf-8"):
-            raise WrongError
+            raise Wrong
 
     def namespace(self, prefix: str | None, uri: str | None) -> None:
         if not self.depth:
@@ -84,14 +84,14 @@ class Twin:
         if self.depth == 0:
             default = self.declared.get(None) or ""
             if ns != STREAMS or name != "stream" or default not in ("", STREAMS, self.content_ns):
-                raise WrongError
+                raise Wrong
             if self.self_closed():
-                raise WrongError
+                raise Wrong
             self.events.append(("open", attrs))
         elif self.depth == 1 and (
             name not in ("message", "presence", "iq") if ns == self.content_ns else ns not in FIRST_LEVEL
         ):
-            raise WrongError
+            raise Wrong
         self.depth += 1
         if self.depth > 1:
             self.stack.append((ns, name, attrs, []))
@@ -124,7 +124,7 @@ class Twin:
         if not self.stack:
             at = self.parser.CurrentByteIndex
             if text.strip(SPACE) or self.data[at : at + 1] == b"&":
-                raise WrongError
+                raise Wrong
             return
         children = self.stack[-1][3]
         if children and isinstance(children[-1], str):
@@ -142,7 +142,7 @@ def read(data: bytes, content_ns: str = "jabber:client") -> list[Any]:
         twin.parser.Parse(data, True)
     except Closed:
         pass
-    except WrongError:
+    except Wrong:
         twin.events.append(("error",))
     except expat.ExpatError as error:
         if error.code not in UNFINISHED:

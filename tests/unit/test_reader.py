@@ -131,6 +131,34 @@ def test_not_utf8(junk: bytes, before: bytes) -> None:
     assert error_of(data) == ("unsupported-encoding", None)
 
 
+FRAGMENTS = st.sampled_from([
+    *NOT_UTF8, b"a", b"abc" * 6, b"\n", "ж".encode() * 7, "中文".encode() * 5, "😀".encode() * 4, b"\xef\xbf\xbd",
+    b"\xef\xbf\xbe", b"\x01", b"\xed\x9f\xbf", b"\xee\x80\x80", b"\xf4\x8f\xbf\xbf", b"\xe2", b"\xf0\x9f", b"\xc3",
+])  # fmt: skip
+
+
+@pytest.mark.req("12-1.3", "12-1.8")
+@settings(max_examples=500, deadline=None)
+@given(st.lists(FRAGMENTS | st.binary(max_size=3), max_size=14).map(b"".join), st.integers(0, 40))
+def test_characters_as_python_reads_them(data: bytes, shift: int) -> None:
+    data = bytes(b for b in b"x" * shift + data if b not in b"<&>")
+    condition = None
+    try:
+        text, end = data.decode(), len(data)
+    except UnicodeDecodeError as error:
+        text, end = data[: error.start].decode(), error.start
+        condition = None if error.reason == "unexpected end of data" else "unsupported-encoding"
+    if any((c < " " and c not in "\t\n\r") or c in "\ufffe\uffff" for c in text):
+        condition = "not-well-formed"
+    events = feed([STREAM + b"<message>" + data])
+    last = events[-1]
+    assert (last.condition if isinstance(last, StreamError) else None) == condition
+    if condition is None and end == len(data):
+        (stanza,) = feed([STREAM + b"<message>" + data + b"</message>"])[1:]
+        assert isinstance(stanza, Stanza)
+        assert stanza.element().text() == text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 @pytest.mark.req("12-1.3")
 @pytest.mark.parametrize("label", ["ISO-8859-1", "utf-16", "UTF8", "us-ascii"])
 def test_other_encoding_declared(label: str) -> None:
@@ -569,6 +597,13 @@ def test_idle_reader_is_small() -> None:
     assert sys.getsizeof(r) + sys.getsizeof(header) + sys.getsizeof(header.raw) + lang_raw <= 520
     assert r.pending_bytes == 0
     assert partial_bytes() == 0
+
+
+def test_idle_reader_lets_go_of_the_last_stanza() -> None:
+    r = StreamReader()
+    (_, stanza) = r.feed(STREAM + b"<presence/>")
+    assert r.stanza is None
+    assert sys.getrefcount(stanza) == 2
 
 
 def test_partial_stanzas_are_counted() -> None:

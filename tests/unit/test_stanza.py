@@ -164,6 +164,12 @@ def test_own_prefix_is_corrected() -> None:
     )
 
 
+def test_what_is_no_stanza_keeps_its_prefix() -> None:
+    assert one(b"<stream:error><a/></stream:error>").render() == (
+        b"<stream:error xmlns:stream='http://etherx.jabber.org/streams'><a/></stream:error>"
+    )
+
+
 def test_prefix_of_the_header_goes_along() -> None:
     stanza = one(b"<iq><out:a/><b out:c='1'/></iq>")
     assert stanza.render() == b"<iq xmlns:out='urn:out'><out:a/><b out:c='1'/></iq>"

@@ -251,6 +251,7 @@ cdef class StreamHeader:
 cdef int header_attr(StreamHeader self, const char *name, Py_ssize_t n, ptr *value, Py_ssize_t *len) noexcept:
     """Find an attribute; 1 and its raw value, or 0."""
     cdef ptr p = <ptr>PyBytes_AS_STRING(self.raw) + 1 + self.name_len
+    cdef ptr end = <ptr>PyBytes_AS_STRING(self.raw) + PyBytes_GET_SIZE(self.raw)
     cdef ptr key
     cdef Py_ssize_t key_len
     cdef unsigned char quote
@@ -267,7 +268,7 @@ cdef int header_attr(StreamHeader self, const char *name, Py_ssize_t n, ptr *val
             p += 1
         quote = p[0]
         value[0] = p + 1
-        p = <ptr>memchr(p + 1, quote, PyBytes_GET_SIZE(self.raw))
+        p = <ptr>memchr(p + 1, quote, end - p - 1)
         len[0] = p - value[0]
         p += 1
         if key_len == n and memcmp(key, name, n) == 0:
@@ -499,7 +500,7 @@ cdef class Stanza:
                     const unsigned char *lang, Py_ssize_t lang_len) except -1:
         cdef Tag t
         cdef unsigned char *o
-        if self.rec.flags & FLAG_OWN_PREFIX:
+        if self.kind and self.rec.flags & FLAG_OWN_PREFIX:
             return plain(self).splice(out, to, to_len, from_, from_len, lang, lang_len)
         if outbuf_reserve(out, plan(self, &t, to, to_len, from_, from_len, &lang, lang_len)):
             raise MemoryError
@@ -520,7 +521,7 @@ cdef class Stanza:
         cdef Py_ssize_t to_n = 0, from_n = 0, lang_n = 0
         cdef bytes out
         cdef unsigned char *o
-        if self.rec.flags & FLAG_OWN_PREFIX:
+        if self.kind and self.rec.flags & FLAG_OWN_PREFIX:
             return plain(self).render(to, from_, lang)
         wire(to, &to_p, &to_n)
         wire(from_, &from_p, &from_n)
@@ -539,7 +540,7 @@ cdef class Stanza:
         cdef Py_ssize_t from_n = 0, lang_n = 0
         cdef Py_ssize_t n
         cdef bytes head
-        if self.rec.flags & FLAG_OWN_PREFIX:
+        if self.kind and self.rec.flags & FLAG_OWN_PREFIX:
             return plain(self).split(from_, lang)
         wire(from_, &from_p, &from_n)
         wire(lang, &lang_p, &lang_n)
@@ -557,7 +558,7 @@ cdef class Stanza:
         cdef bytes head
         cdef ptr lang = NULL
         cdef Py_ssize_t n
-        if self.rec.flags & FLAG_OWN_PREFIX:
+        if self.kind and self.rec.flags & FLAG_OWN_PREFIX:
             return plain(self).error_reply(error_xml, to, from_)
         n = plan(self, &t, NULL, -1, NULL, -1, &lang, 0) - (self.rec.len - t.end)
         n -= leave_out(&t, &self.rec.at[XS_AT_TYPE])
@@ -851,6 +852,7 @@ cdef class StreamReader:
     cdef int end(self) except -1:
         cdef uint32_t rest = self.n - self.at
         cdef ptr p = self.p + self.at
+        self.stanza = None     # who is idle holds no stanza
         if rest == 0:
             drop_own(self)
             self.p = NULL
@@ -918,9 +920,8 @@ cdef class StreamReader:
         needed.
         """
         cdef int event = self.next()
-        if event == EV_MORE:
+        if event == EV_MORE or event == EV_ERROR:
             self.end()
-            return None
         return event_object(self, event)
 
     def feed(self, bytes data not None):
@@ -1043,6 +1044,6 @@ cdef object event_object(StreamReader self, int event):
         return self.header
     if event == EV_STREAM_CLOSE:
         return CLOSE
-    return self.error
+    return self.error          # None at EV_MORE
 
 

@@ -297,8 +297,8 @@ static ALWAYS_INLINE int same_ns(const xs_ns *a, const xs_ns *b) {
     return a->uri_len == b->uri_len && memcmp(a->uri, b->uri, a->uri_len) == 0;
 }
 
-/* May `name`, an xmlns attribute, be bound to the URI? */
-static int declaration(const xs_name *name, ptr uri, size_t n) {
+/* May `name`, an xmlns attribute, have this value? (Namespaces in XML, 3) */
+static int may_declare(const xs_name *name, ptr uri, size_t n) {
     int is_xml = is_literal(uri, n, LITERAL(XML_URI));
     if (is_literal(uri, n, LITERAL(XMLNS_URI))) return 0;
     if (!name->prefix) return !is_xml;
@@ -387,6 +387,11 @@ static int duplicate_expanded(const xs_name *attr, const xs_ns *ns, const uint16
     return 0;
 }
 
+static ALWAYS_INLINE void outer_used(xs_rec *r, const xs_ns *ns) {
+    r->flags |= XS_OUTER_PREFIX;
+    r->outer_used |= 1u << (ns->outer - 1);
+}
+
 /* The prefixes of a tag's attributes: all bound, no two attributes of one expanded name. */
 static int check_prefixed(const xs_conn *c, xs_work *w, unsigned nbind, ptr base, const xs_name *attr,
                           const uint16_t *prefixed, unsigned n) {
@@ -394,10 +399,7 @@ static int check_prefixed(const xs_conn *c, xs_work *w, unsigned nbind, ptr base
     for (unsigned i = 0; i < n; i++) {
         const xs_name *a = &attr[prefixed[i]];
         if (!resolve(c, w, nbind, base, a->at, a->prefix, &ns[i])) return XS_E_UNBOUND;
-        if (ns[i].outer) {
-            w->rec.flags |= XS_OUTER_PREFIX;
-            w->rec.outer_used |= 1u << (ns[i].outer - 1);
-        }
+        if (ns[i].outer) outer_used(&w->rec, &ns[i]);
     }
     return n > 1 && duplicate_expanded(attr, ns, prefixed, n) ? XS_E_DUPLICATE : DONE;
 }
@@ -435,15 +437,122 @@ static int check_root(const xs_conn *c, const xs_work *w, const xs_rec *r, ptr b
     return empty ? XS_E_ROOT_CLOSED : DONE;
 }
 
-/* A start tag at *pp, which is '<'. DONE or EMPTY_TAG: *pp stands behind the '>', and the namespaces declared
- * are in w->bind[..nbind), in scope for w->nbind of them only if DONE. An error: *pp is the byte that shows it. */
+typedef struct {
+    xs_name name;
+    ptr space;       /* the white space before it */
+    ptr value;
+    uint32_t len;    /* of the value */
+    int decode;      /* the value holds references, TAB, LF or CR */
+} xs_pair;
+
+/* ` name='value'` from the name on. DONE: *pp stands behind the closing quote. */
+static ALWAYS_INLINE int attribute_value(const xs_conn *c, ptr *pp, xs_pair *a, xs_rec *r) {
+    ptr p = *pp;
+    int verdict;
+    if (unlikely(*p != '=')) {
+        p = skip_space(p);
+        if (*p != '=') return *pp = p, *p ? XS_E_SYNTAX : WAIT;
+    }
+    p++;
+    uint8_t quote = *p;
+    if (unlikely(quote != '\'' && quote != '"')) {
+        p = skip_space(p);
+        quote = *p;
+        if (quote != '\'' && quote != '"') return *pp = p, *p ? XS_E_SYNTAX : WAIT;
+    }
+    a->value = ++p;
+    a->decode = 0;
+    for (;;) {
+        p = scan_value(p, quote);
+        if (likely(*p == quote)) break;
+        if (*p == '&') {
+            verdict = reference(c, &p);
+            if (verdict) return *pp = p, verdict;
+            r->flags |= XS_REFS;
+        } else if (cls[*p] & C_SPACE) {
+            p++;
+        } else {
+            return *pp = p, *p ? XS_E_VALUE : WAIT;
+        }
+        a->decode = 1;
+    }
+    a->len = (uint32_t)(p - a->value);
+    *pp = p + 1;
+    return DONE;
+}
+
+/* Is the name xmlns or xmlns:...? `first`: its first eight bytes. */
+static ALWAYS_INLINE int is_declaration(const xs_name *name, uint64_t first) {
+    const uint64_t xmlns = W5('x', 'm', 'l', 'n', 's');
+    return first == xmlns || (name->prefix == 5 && (first & 0xFFFFFFFFFF) == xmlns);
+}
+
+/* Put the namespace declaration into w->bind[nbind]. */
+static int declare(const xs_conn *c, xs_work *w, unsigned nbind, ptr base, const xs_pair *a, int where) {
+    if (a->decode) return XS_E_URI_REFERENCE; /* names are compared raw: no second spelling */
+    if (a->len > c->limits->uri_bytes) return XS_E_URI_BYTES;
+    if (!may_declare(&a->name, a->value, a->len)) return XS_E_RESERVED;
+    if (nbind + (where == IN_HEADER ? 0 : c->nouter) >= c->limits->bindings) return XS_E_BINDINGS;
+    xs_binding *b = &w->bind[nbind];
+    b->prefix = (uint32_t)(a->name.at + 6 - base);
+    b->prefix_len = (uint16_t)(a->name.prefix ? a->name.len - 6 : 0);
+    b->uri = (uint32_t)(a->value - base);
+    b->uri_len = (uint16_t)a->len;
+    /* deeper inside nobody asks for the number */
+    b->nsid = where != IN_CONTENT || w->depth == 1 ? (uint16_t)xs_ns_id(a->value, a->len) : 0;
+    return DONE;
+}
+
+static ALWAYS_INLINE uint16_t local_name(const xs_name *name) {
+    return (uint16_t)(1 + (name->prefix ? name->prefix + 1 : 0));
+}
+
+/* The record of a direct child that has begun: start..end is its start tag. */
+static ALWAYS_INLINE void child_record(const xs_conn *c, xs_rec *r, ptr base, ptr start, ptr end, const xs_name *name,
+                                       const xs_ns *ns) {
+    unsigned i = r->children++;
+    if (i >= XS_CHILDREN) {
+        r->flags |= XS_MANY_CHILDREN;
+        return;
+    }
+    xs_child *k = &r->child[i];
+    r->nchild = (uint8_t)(i + 1);
+    k->start = (uint32_t)(start - base);
+    k->inner = k->inner_end = k->end = (uint32_t)(end - base);
+    k->uri = ns->nsid || !ns->uri ? 0 : (uint32_t)(ns->uri - (ns->outer ? c->head : base));
+    k->uri_len = ns->uri_len;
+    k->nsid = ns->nsid;
+    k->name = local_name(name);
+    k->name_len = (uint16_t)(name->len - (k->name - 1));
+    k->outer = ns->outer;
+}
+
+/* The record of the header or stanza whose start tag ends at `end`; its attributes are in place. */
+static ALWAYS_INLINE int root_record(const xs_conn *c, xs_work *w, ptr base, ptr end, const xs_name *name, int nsid,
+                                     int empty, int where) {
+    xs_rec *r = &w->rec;
+    const xs_attr *type = &r->at[XS_AT_TYPE];
+    r->name = local_name(name);
+    r->name_len = (uint16_t)(name->len - (r->name - 1));
+    r->nsid = (uint16_t)nsid;
+    r->tag_end = (uint32_t)(end - base);
+    if (name->prefix) r->flags |= XS_OWN_PREFIX;
+    if (where == IN_HEADER) return check_root(c, w, r, base, empty);
+    if (type->at)
+        r->type = (uint8_t)(r->decode & 1 << XS_AT_TYPE ? decoded_type(base + type->value, type->len)
+                                                        : stanza_type(base + type->value, type->len));
+    return classify(c, r, base + r->name);
+}
+
+/* A start tag at *pp, which is '<'. DONE or EMPTY_TAG: *pp stands behind the '>', and what the tag declares is in
+ * w->bind, in scope (w->nbind) only if DONE. WAIT: nothing has happened. An error: *pp is the byte that shows it. */
 static ALWAYS_INLINE int start_tag(const xs_conn *c, xs_work *w, ptr base, ptr *pp, const int where) {
     xs_rec *r = &w->rec;
-    xs_name attr[XS_ATTRIBUTES_MAX], name;
+    xs_name attr[XS_ATTRIBUTES_MAX + 1], name; /* one is read before it is found to be too many */
     uint16_t prefixed[XS_ATTRIBUTES_MAX];
     unsigned nattr = 0, nprefixed = 0, nbind = where == IN_CONTENT ? w->nbind : 0;
     unsigned dflt = where == IN_CONTENT ? w->dflt : 0;
-    uint64_t seen = 0;
+    uint64_t seen = 0; /* a bit for each name, so that most need not be compared with the others */
     ptr start = *pp, p = start + 1;
     int empty = 0, verdict;
 
@@ -451,7 +560,8 @@ static ALWAYS_INLINE int start_tag(const xs_conn *c, xs_work *w, ptr base, ptr *
     if (unlikely(verdict)) return *pp = p, verdict;
 
     for (;;) {
-        ptr space = p;
+        xs_pair a;
+        a.space = p;
         p = skip_space(p);
         if (*p == '>') {
             p++;
@@ -463,79 +573,45 @@ static ALWAYS_INLINE int start_tag(const xs_conn *c, xs_work *w, ptr base, ptr *
             empty = 1;
             break;
         }
-        if (unlikely(p == space)) return *pp = p, *p ? XS_E_SYNTAX : WAIT;
+        if (unlikely(p == a.space)) return *pp = p, *p ? XS_E_SYNTAX : WAIT;
 
-        xs_name *a = &attr[nattr];
-        verdict = qname(c, &p, a);
+        verdict = qname(c, &p, &attr[nattr]);
         if (unlikely(verdict)) return *pp = p, verdict;
         if (unlikely(nattr >= c->limits->attributes)) return *pp = p, XS_E_ATTRIBUTES;
-        uint64_t first = word(a->at, a->len);
-        uint64_t bit = UINT64_C(1) << ((first + a->len) * UINT64_C(0x9E3779B97F4A7C15) >> 58);
+        a.name = attr[nattr];
+        uint64_t first = word(a.name.at, a.name.len);
+        uint64_t bit = UINT64_C(1) << ((first + a.name.len) * UINT64_C(0x9E3779B97F4A7C15) >> 58);
         if (unlikely(seen & bit))
             for (unsigned i = 0; i < nattr; i++)
-                if (attr[i].len == a->len && same(attr[i].at, a->at, a->len)) return *pp = p, XS_E_DUPLICATE;
+                if (attr[i].len == a.name.len && same(attr[i].at, a.name.at, a.name.len))
+                    return *pp = p, XS_E_DUPLICATE;
         seen |= bit;
         nattr++;
 
-        if (unlikely(*p != '=')) {
-            p = skip_space(p);
-            if (*p != '=') return *pp = p, *p ? XS_E_SYNTAX : WAIT;
-        }
-        p++;
-        uint8_t quote = *p;
-        if (unlikely(quote != '\'' && quote != '"')) {
-            p = skip_space(p);
-            quote = *p;
-            if (quote != '\'' && quote != '"') return *pp = p, *p ? XS_E_SYNTAX : WAIT;
-        }
-        ptr value = ++p;
-        int decode = 0;
-        for (;;) {
-            p = scan_value(p, quote);
-            if (likely(*p == quote)) break;
-            if (*p == '&') {
-                verdict = reference(c, &p);
-                if (verdict) return *pp = p, verdict;
-                r->flags |= XS_REFS;
-            } else if (cls[*p] & C_SPACE) {
-                p++;
-            } else {
-                return *pp = p, *p ? XS_E_VALUE : WAIT;
-            }
-            decode = 1;
-        }
-        size_t len = (size_t)(p - value);
-        p++;
+        verdict = attribute_value(c, &p, &a, r);
+        if (unlikely(verdict)) return *pp = p, verdict;
 
         unsigned at = XS_ATS;
-        if (unlikely(first == W5('x', 'm', 'l', 'n', 's') || (a->prefix == 5 && (first & 0xFFFFFFFFFF) == W5('x', 'm', 'l', 'n', 's')))) {
-            if (decode) return *pp = p - 1, XS_E_URI_REFERENCE; /* names are compared raw: no second spelling */
-            if (len > c->limits->uri_bytes) return *pp = p - 1, XS_E_URI_BYTES;
-            if (!declaration(a, value, len)) return *pp = p - 1, XS_E_RESERVED;
-            unsigned most = c->limits->bindings;
-            if (nbind + (where == IN_HEADER ? 0 : c->nouter) >= most) return *pp = p - 1, XS_E_BINDINGS;
-            xs_binding *b = &w->bind[nbind++];
-            b->prefix = (uint32_t)(a->at + 6 - base);
-            b->prefix_len = (uint16_t)(a->prefix ? a->len - 6 : 0);
-            b->uri = (uint32_t)(value - base);
-            b->uri_len = (uint16_t)len;
-            /* deeper inside nobody asks for the number */
-            b->nsid = where != IN_CONTENT || w->depth == 1 ? (uint16_t)xs_ns_id(value, len) : 0;
-            if (!a->prefix) {
+        if (unlikely(is_declaration(&a.name, first))) {
+            verdict = declare(c, w, nbind, base, &a, where);
+            if (verdict) return *pp = p - 1, verdict;
+            nbind++;
+            if (!a.name.prefix) {
                 dflt = nbind;
                 at = XS_AT_XMLNS;
             }
             if (where != IN_CONTENT) r->flags |= XS_NSDECL;
         } else {
-            if (a->prefix && !(a->prefix == 3 && (first & 0xFFFFFF) == W3('x', 'm', 'l'))) prefixed[nprefixed++] = (uint16_t)(nattr - 1);
+            if (a.name.prefix && !(a.name.prefix == 3 && (first & 0xFFFFFF) == W3('x', 'm', 'l')))
+                prefixed[nprefixed++] = (uint16_t)(nattr - 1);
             if (where != IN_CONTENT) {
-                at = place(a, where);
+                at = place(&a.name, where);
                 if (at == XS_ATS) r->flags |= XS_OTHER_ATTRS;
             }
         }
         if (where != IN_CONTENT && at != XS_ATS) {
-            r->at[at] = (xs_attr){(uint32_t)(space - base), (uint32_t)(value - base), (uint32_t)len};
-            r->decode |= (uint8_t)(decode << at);
+            r->at[at] = (xs_attr){(uint32_t)(a.space - base), (uint32_t)(a.value - base), a.len};
+            r->decode |= (uint8_t)(a.decode << at);
         }
     }
 
@@ -545,60 +621,22 @@ static ALWAYS_INLINE int start_tag(const xs_conn *c, xs_work *w, ptr base, ptr *
     if (name.prefix) {
         if (name.prefix == 5 && word(name.at, 5) == W5('x', 'm', 'l', 'n', 's')) return XS_E_RESERVED;
         if (!resolve(c, w, nbind, base, name.at, name.prefix, &ns)) return XS_E_UNBOUND;
-        if (ns.outer && where != IN_HEADER) {
-            r->flags |= XS_OUTER_PREFIX;
-            r->outer_used |= 1u << (ns.outer - 1);
-        }
-    } else if (where != IN_CONTENT || w->depth == 1) {
-        if (dflt) {
-            ns = bound(base, &w->bind[dflt - 1], 0);
-        } else if (where != IN_HEADER) {
-            ns.nsid = c->default_nsid; /* the header's default namespace is a known one, or none */
-        }
+        if (ns.outer) outer_used(r, &ns);
+    } else if (where != IN_CONTENT || w->depth == 1) { /* deeper inside nobody asks */
+        if (dflt) ns = bound(base, &w->bind[dflt - 1], 0);
+        else if (where != IN_HEADER) ns.nsid = c->default_nsid; /* known, or none: see check_root */
     }
-    if (unlikely(nprefixed)) {
-        verdict = check_prefixed(c, w, nbind, base, attr, prefixed, nprefixed);
-        if (verdict) return verdict;
-    }
+    if (unlikely(nprefixed) && (verdict = check_prefixed(c, w, nbind, base, attr, prefixed, nprefixed))) return verdict;
 
-    if (where == IN_CONTENT) {
+    if (where != IN_CONTENT) {
+        if (where == IN_HEADER) w->nbind = (uint8_t)nbind;
+        if ((verdict = root_record(c, w, base, p, &name, ns.nsid, empty, where))) return verdict;
+    } else {
         if (unlikely(w->depth >= c->limits->depth)) return XS_E_DEPTH;
         if (w->depth == 1) {
-            unsigned i = r->children++;
             if (ns.nsid == c->content_nsid && (dflt != w->dflt || name.prefix)) r->flags |= XS_CONTENT_NS;
-            if (i < XS_CHILDREN) {
-                xs_child *k = &r->child[i];
-                r->nchild = (uint8_t)(i + 1);
-                k->start = (uint32_t)(start - base);
-                k->inner = k->inner_end = k->end = (uint32_t)(p - base);
-                k->uri = ns.nsid || !ns.uri ? 0 : (uint32_t)(ns.uri - (ns.outer ? c->head : base));
-                k->uri_len = ns.uri_len;
-                k->nsid = ns.nsid;
-                k->name = (uint16_t)(1 + (name.prefix ? name.prefix + 1 : 0));
-                k->name_len = (uint16_t)(name.len - (k->name - 1));
-                k->outer = ns.outer;
-            } else {
-                r->flags |= XS_MANY_CHILDREN;
-            }
+            child_record(c, r, base, start, p, &name, &ns);
         }
-    } else {
-        r->name = (uint16_t)(1 + (name.prefix ? name.prefix + 1 : 0));
-        r->name_len = (uint16_t)(name.len - (r->name - 1));
-        r->nsid = ns.nsid;
-        r->tag_end = (uint32_t)(p - base);
-        if (name.prefix) r->flags |= XS_OWN_PREFIX;
-        if (where == IN_HEADER) {
-            w->nbind = (uint8_t)nbind;
-            verdict = check_root(c, w, r, base, empty);
-        } else {
-            verdict = classify(c, r, base + r->name);
-            if (r->at[XS_AT_TYPE].at) {
-                const xs_attr *type = &r->at[XS_AT_TYPE];
-                r->type = (uint8_t)(r->decode & 1 << XS_AT_TYPE ? decoded_type(base + type->value, type->len)
-                                                                : stanza_type(base + type->value, type->len));
-            }
-        }
-        if (verdict) return verdict;
     }
     *pp = p;
     if (empty) return EMPTY_TAG;
@@ -606,8 +644,8 @@ static ALWAYS_INLINE int start_tag(const xs_conn *c, xs_work *w, ptr base, ptr *
         unsigned d = w->depth++;
         w->open[d].name = (uint32_t)(start + 1 - base);
         w->open[d].name_len = (uint16_t)name.len;
-        w->open[d].nbind = where == IN_CONTENT ? w->nbind : 0;
-        w->open[d].dflt = where == IN_CONTENT ? w->dflt : 0;
+        w->open[d].nbind = w->nbind;
+        w->open[d].dflt = w->dflt;
         w->nbind = (uint8_t)nbind;
         w->dflt = (uint8_t)dflt;
     }
