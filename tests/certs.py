@@ -136,7 +136,7 @@ def make_cert(
     client: bool = False,
     days: int = 30,
     since_days: int = 1,
-    digest: hashes.HashAlgorithm | None = None,
+    digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None = None,
 ) -> Cert:
     """A certificate for `names` (host names or addresses), signed by `ca`.
 

@@ -135,6 +135,7 @@ def test_gathered_output(certificate: tuple[Path, Path], mode: str) -> None:
     with ExitStack() as stack:
         server = Server(layer_server(mode, certificate), mode, connections, 1, stanza_bytes)
         stack.callback(server.close)
+        server.drive("echo", connections)  # a connection that is made need not be accepted yet; then it is
 
         def cost_s(verb: str) -> float:
             before = server.program.cpu_s()
