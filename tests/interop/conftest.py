@@ -56,7 +56,7 @@ def stop_and_look(site: Site) -> None:
 @pytest.fixture(scope="session")
 def new_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Site]]:
     """Makes and starts a site; all of them are stopped, and looked at, in the end."""
-    logging.getLogger().setLevel(logging.ERROR)  # slixmpp warns about much that is not wrong
+    logging.getLogger("slixmpp").setLevel(logging.ERROR)  # slixmpp warns about much that is not wrong
     sites: list[Site] = []
 
     def make(*extra: str) -> Site:

@@ -195,8 +195,9 @@ class Writer:
                 self._wake.wait()
                 self._wake.clear()  # before the queue is looked at: a job appended from now on sets it again
                 while batch := self._take():
-                    self._answer(self._write(batch))
-                    self._in_batch = 0
+                    outcomes = self._write(batch)
+                    self._in_batch = 0  # before they are told: who was told finds it so
+                    self._answer(outcomes)
             with suppress(sqlite3.Error):  # only statistics for the query planner
                 self._connection.execute("PRAGMA optimize")
         except Exception as error:  # a bug of ours: say so and refuse, rather than let everybody wait
