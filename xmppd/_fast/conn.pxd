@@ -40,6 +40,17 @@ cdef struct Wheel:      # connections in the order of their deadlines, all the s
     int64_t span_ns
 
 
+cdef enum:
+    ST_PLAIN
+    ST_HANDSHAKE
+    ST_OPEN
+    ST_CLOSED
+
+cdef enum:
+    F_DOOMED = 1 << 9        # output passed the hard limit
+    F_DIRTY = 1 << 10        # on the list
+
+
 cdef class Handler:
     cdef int feed(self, Conn c, unsigned char* p, Py_ssize_t n) except -1
     cdef int again(self, Conn c) except -1
@@ -54,8 +65,16 @@ cdef class PyHandler(Handler):
 
 
 cdef class Conn:
-    # -- for everybody
+    # -- what an append looks at, in one cache line
     cdef outbuf out                          # plaintext not sent yet; who appends directly calls mark_dirty()
+    cdef outbuf wire                         # bytes as they go to the kernel, which has not taken them yet
+    cdef uint32_t flags
+    cdef uint8_t state
+    cdef uint8_t reason
+    cdef uint8_t family
+    cdef int8_t wheel                        # index of the deadline list it is on, or -1
+
+    # -- for everybody
     cdef public Handler handler              # None once `closed` was called
     cdef readonly NetLoop net
     cdef readonly Listener listener          # None for an adopted connection
@@ -73,7 +92,6 @@ cdef class Conn:
     cpdef int again(self) except -1
 
     # -- of this room
-    cdef outbuf wire                         # bytes as they go to the kernel, which has not taken them yet
     cdef tls_link link
     cdef tls_job* job                        # while a handshake is on
     cdef TLSContext base                     # the context the SSL was made from, which must outlive it
@@ -84,13 +102,8 @@ cdef class Conn:
     cdef void* wheel_prev
     cdef void* wheel_next
     cdef int64_t deadline_ns
-    cdef uint32_t flags
     cdef int fd
     cdef uint32_t mask                       # what the epoll set waits for
-    cdef uint8_t state
-    cdef uint8_t reason
-    cdef uint8_t family
-    cdef int8_t wheel                        # index of the deadline list it is on, or -1
     cdef uint16_t port
     cdef unsigned char address[16]
 
@@ -191,3 +204,10 @@ cdef class NetLoop:
     cdef int arm_timer(self) except -1
     cdef int accept_some(self, Listener l) except -1
     cdef int rest(self, Listener l, int err) except -1
+
+
+cdef inline int appended(Conn c) except -1:
+    """`mark_dirty`, which has nothing to do for a connection that is on the list and far from any limit."""
+    if c.flags & (F_DIRTY | F_DOOMED) == F_DIRTY and c.out.len < 16384 and c.wire.len == 0 and c.state != ST_CLOSED:
+        return 0
+    return c.mark_dirty()

@@ -146,12 +146,6 @@ cdef enum:
     REST_MOST_MS = 1000
 
 cdef enum:
-    ST_PLAIN
-    ST_HANDSHAKE
-    ST_OPEN
-    ST_CLOSED
-
-cdef enum:
     F_SERVER = 1 << 0
     F_PAUSED = 1 << 1        # the handler wants no input
     F_MUTED = 1 << 2         # input came while a worker has the SSL
@@ -161,8 +155,7 @@ cdef enum:
     F_BLOCKED = 1 << 6       # the kernel takes no more
     F_BACKED = 1 << 7        # output stood above the low-water mark: tell when it has fallen
     F_OVER = 1 << 8          # overflow was told
-    F_DOOMED = 1 << 9        # output passed the hard limit
-    F_DIRTY = 1 << 10        # on the list
+    # 1 << 9 and 1 << 10: F_DOOMED and F_DIRTY of conn.pxd
     F_AGAIN = 1 << 11        # on the list
     F_CLOSING = 1 << 12      # the handler gets no more input and writes no more
     F_NOTIFIED = 1 << 13     # our close_notify is out

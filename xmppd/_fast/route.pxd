@@ -1,12 +1,16 @@
+cimport cython
+
 from xmppd._fast.conn cimport Conn
 from xmppd._fast.jid cimport JID
 from xmppd._fast.reader cimport Stanza
 
 
+@cython.final
 cdef class Resource:
+    cdef bytes _wire
+    cdef readonly Conn conn
     cdef readonly JID jid
     cdef readonly ConnectedAccount account
-    cdef readonly Conn conn
     cdef readonly bytes lang
     cdef public object session
     cdef public object directed
