@@ -194,9 +194,30 @@ def test_many_children() -> None:
         assert found.text() == str(i)
         assert stanza.has_child(f"urn:{i}", f"a{i}")
     assert not stanza.has_child("urn:0", "a1")
+    assert stanza.find("urn:10", "a1") is None
+    assert stanza.find("urn:9", "a") is None
     for bad in (-1, 20):
         with pytest.raises(IndexError):
             stanza.child(bad)
+
+
+def test_many_children_of_all_shapes() -> None:
+    far = (
+        b"<a b='>' c=\"'/>\"/> <![CDATA[<z/>]>]]]]><d><d/><![CDATA[</d>]]></d><e ></e ><out:f/><d xmlns='urn:d'>1</d>"
+        b"<p:g xmlns:p='urn:g'><p:g/></p:g>\n<last/>"
+    )
+    stanza = one(b"<message>" + b"<x/>" * 8 + far + b"</message>")
+    names = [("jabber:client", n) for n in "ade"] + [("urn:out", "f"), ("urn:d", "d"), ("urn:g", "g")]
+    names.append(("jabber:client", "last"))
+    assert [stanza.child(i) for i in range(8, stanza.nchild)] == names
+    for ns, name in names:
+        found = stanza.find(ns, name)
+        assert found is not None
+        assert (found.ns, found.name) == (ns, name)
+    assert not stanza.has_child("jabber:client", "z")
+    found = stanza.find("urn:d", "d")
+    assert found is not None
+    assert found.text() == "1"
 
 
 TYPES = [
