@@ -201,6 +201,20 @@ def test_many_children() -> None:
             stanza.child(bad)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(stanzas(), min_size=1, max_size=4))
+def test_children_beyond_those_with_a_record(inner: list[bytes]) -> None:
+    stanza = one(b"<message>" + b"<pad/>" * 8 + b" ".join(inner) + b"</message>")
+    children = list(stanza.element())
+    assert stanza.nchild == len(children) == 8 + len(inner)
+    for i, child in enumerate(children):
+        assert stanza.child(i) == (child.ns, child.name)
+        assert stanza.find(child.ns, child.name) == next(
+            c for c in children if (c.ns, c.name) == (child.ns, child.name)
+        )
+    assert not stanza.has_child("urn:nobody", children[-1].name)
+
+
 def test_many_children_of_all_shapes() -> None:
     far = (
         b"<a b='>' c=\"'/>\"/> <![CDATA[<z/>]>]]]]><d><d/><![CDATA[</d>]]></d><e ></e ><out:f/><d xmlns='urn:d'>1</d>"
