@@ -9,7 +9,8 @@
  *   - many errors show before the token is complete: then no way to complete it may please expat.
  *
  * First byte of an input: bit 0 tight limits (else bit 4: the widest), bit 1 a stream header is put in front, bit 2
- * served namespace is jabber:server, bit 3 with an XML declaration.
+ * served namespace is jabber:server, bit 3 with an XML declaration. Read without expat: bit 5 the stream is restarted
+ * behind each element that is no stanza, bit 6 elements without a stream around them.
  */
 #include <expat.h>
 #include <stdio.h>
@@ -28,6 +29,8 @@
     } while (0)
 
 enum { MOST_STANZAS = 512 };
+
+enum { TIGHT = 1, HEADER = 2, SERVER = 4, DECLARATION = 8, WIDEST = 16, RESTART = 32, WITHOUT_STREAM = 64 };
 
 static const char STREAMS[] = "http://etherx.jabber.org/streams";
 static const char XML_LANG[] = "http://www.w3.org/XML/1998/namespace\001lang";
@@ -89,6 +92,9 @@ static void check_rec(const xs_rec *r, const uint8_t *raw) {
     }
 }
 
+static uint16_t id_of_uri(const char *uri) { return (uint16_t)xs_ns_id((const uint8_t *)uri, strlen(uri)); }
+static uint16_t content_id(int server) { return id_of_uri(server ? "jabber:server" : "jabber:client"); }
+
 /* ---- reading in pieces ---- */
 
 /* what may stand in the padding: 26 bytes over and over, to be cut out anywhere */
@@ -96,7 +102,7 @@ static void check_rec(const xs_rec *r, const uint8_t *raw) {
 static const uint8_t MISLEADING[] = ODD_ENDS ODD_ENDS ODD_ENDS ODD_ENDS;
 
 /* sizes: 0 whole, 1 byte by byte, otherwise the seed of random sizes. */
-static void run(const uint8_t *data, size_t len, const xs_limits *limits, int server, uint32_t sizes, told *t) {
+static void run(const uint8_t *data, size_t len, const xs_limits *limits, int mode, uint32_t sizes, told *t) {
     xs_conn conn;
     xs_work *work = malloc(sizeof *work), *unused = malloc(sizeof *unused);
     uint8_t *head = NULL, *pending = NULL;
@@ -105,8 +111,8 @@ static void run(const uint8_t *data, size_t len, const xs_limits *limits, int se
     uint32_t random = sizes;
 
     memset(t, 0, offsetof(told, stanza));
-    xs_init(&conn, limits, (uint16_t)(server ? xs_ns_id((const uint8_t *)"jabber:server", 13)
-                                             : xs_ns_id((const uint8_t *)"jabber:client", 13)));
+    if (mode & WITHOUT_STREAM) xs_init_open(&conn, limits, content_id(mode & SERVER));
+    else xs_init(&conn, limits, content_id(mode & SERVER));
     while (at < len && !t->error) {
         size_t take = len - at;
         if (sizes == 1) {
@@ -147,6 +153,7 @@ static void run(const uint8_t *data, size_t len, const xs_limits *limits, int se
             digest(t, &event, sizeof event);
             if (event == XS_STREAM_OPEN) {
                 const xs_rec *r = &work->rec;
+                CHECK(!head);
                 t->opened = 1;
                 t->header_start = start;
                 t->header_len = r->len;
@@ -169,6 +176,13 @@ static void run(const uint8_t *data, size_t len, const xs_limits *limits, int se
                     t->stanza[t->nstanza].rec = work->rec;
                 }
                 t->nstanza++;
+                if (mode & RESTART && work->rec.kind == XS_KIND_OTHER) {
+                    xs_restart(&conn);
+                    free(head);
+                    free(outer);
+                    head = NULL;
+                    outer = NULL;
+                }
             } else if (event == XS_STREAM_CLOSE) {
                 t->closed = 1;
             } else {
@@ -257,8 +271,7 @@ static int type_of(const char *text) {
 static void stanza_start(oracle *o, const char *name, const char **atts) {
     const char *local, *value[XS_ATS] = {0};
     int id = id_of(name, &local), others = 0;
-    int content = o->server ? xs_ns_id((const uint8_t *)"jabber:server", 13) : xs_ns_id((const uint8_t *)"jabber:client", 13);
-    int other = o->server ? xs_ns_id((const uint8_t *)"jabber:client", 13) : xs_ns_id((const uint8_t *)"jabber:server", 13);
+    int content = content_id(o->server), other = content_id(!o->server);
     int kind = XS_KIND_OTHER;
     o->start = here(o);
     o->nchild = 0;
@@ -273,8 +286,8 @@ static void stanza_start(oracle *o, const char *name, const char **atts) {
     } else {
         static const char *const first[] = {
             "http://etherx.jabber.org/streams", "urn:ietf:params:xml:ns:xmpp-tls", "urn:ietf:params:xml:ns:xmpp-sasl",
-            "urn:xmpp:sasl:2", "urn:xmpp:sm:3", "urn:xmpp:sm:2", "urn:xmpp:csi:0", "http://jabber.org/protocol/compress",
-            "jabber:server:dialback", "jabber:component:accept"};
+            "urn:xmpp:sasl:2", "urn:xmpp:sm:3", "urn:xmpp:sm:2", "urn:xmpp:csi:0",
+            "http://jabber.org/protocol/compress", "jabber:server:dialback", "jabber:component:accept"};
         int known = 0;
         size_t n = (size_t)(local - name);
         for (int i = 0; i < 10; i++) known |= n == strlen(first[i]) + 1 && memcmp(first[i], name, n - 1) == 0;
@@ -306,13 +319,11 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **atts) {
     if (stopped(o)) return;
     o->depth++;
     if (o->depth == 1) {
-        int streams = id && !strcmp(xs_ns_uri(id), STREAMS);
-        int content = o->server ? xs_ns_id((const uint8_t *)"jabber:server", 13) : xs_ns_id((const uint8_t *)"jabber:client", 13);
-        int streams_id = xs_ns_id((const uint8_t *)STREAMS, sizeof STREAMS - 1);
-        if (!streams) return stop(o, !strcmp(local, "stream") && o->streams_bound ? XS_E_ROOT_PREFIX : XS_E_ROOT_NS);
-        if (strcmp(local, "stream")) return stop(o, XS_E_ROOT_NAME);
-        if (o->default_bound && o->default_bound != streams_id && o->default_bound != content)
-            return stop(o, XS_E_CONTENT_NS);
+        int streams = id_of_uri(STREAMS), dflt = o->default_bound;
+        int is_stream = !strcmp(local, "stream");
+        if (id != streams) return stop(o, is_stream && o->streams_bound ? XS_E_ROOT_PREFIX : XS_E_ROOT_NS);
+        if (!is_stream) return stop(o, XS_E_ROOT_NAME);
+        if (dflt && dflt != streams && dflt != content_id(o->server)) return stop(o, XS_E_CONTENT_NS);
         if (o->data[here_end(o) - 2] == '/') return stop(o, XS_E_ROOT_CLOSED);
         o->opened = 1;
         if (o->compare && o->ours->opened)
@@ -455,9 +466,9 @@ static int odd_names(const uint8_t *data, size_t len) {
 
 /* The error shows before expat's token is complete: no completion may please it. */
 static void check_premature(const uint8_t *data, size_t len, int server) {
-    static const char *const ends[] = {">", "'>", "\">", "/>", "'/>", "='x'>", "x='x'>", " x='x'>", "x:y='x'>", ";", "x;",
-                                       "amp;", ";'>", ";\">", "amp;'>", "?>", "'?>", "\"?>", "-->", "->", "]]>", "]>", " >",
-                                       "CDATA[]]>", "[CDATA[]]>", "x>", "x/>"};
+    static const char *const ends[] = {
+        ">", "'>", "\">", "/>", "'/>", "='x'>", "x='x'>", " x='x'>", "x:y='x'>", ";", "x;", "amp;", ";'>", ";\">",
+        "amp;'>", "?>", "'?>", "\"?>", "-->", "->", "]]>", "]>", " >", "CDATA[]]>", "[CDATA[]]>", "x>", "x/>"};
     oracle o;
     uint8_t *longer = malloc(len + 16);
     memcpy(longer, data, len);
@@ -506,7 +517,7 @@ static size_t plain_prefix(const uint8_t *p, size_t n, int *verdict) {
     *verdict = UTF8_OK;
     while (i < n) {
         uint8_t c = p[i];
-        unsigned len = c < 0x80 ? 1 : c >= 0xC0 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xF0 && c < 0xF8 ? 4 : 0;
+        unsigned len = c < 0x80 ? 1 : c < 0xC0 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF8 ? 4 : 0;
         uint32_t value = len == 1 ? c : len == 2 ? c & 0x1F : len == 3 ? c & 0x0F : c & 0x07;
         static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
         if (!len) return *verdict = UTF8_ENCODING, i;
@@ -516,11 +527,13 @@ static size_t plain_prefix(const uint8_t *p, size_t n, int *verdict) {
             if (i + k < n && (p[i + k] & 0xC0) != 0x80) return *verdict = UTF8_ENCODING, i;
             low = value << 6 * (len - k);
             high = low | ((1u << 6 * (len - k)) - 1);
-            if (high < least[len] || low > 0x10FFFF || (low >= 0xD800 && high <= 0xDFFF)) return *verdict = UTF8_ENCODING, i;
+            if (high < least[len] || low > 0x10FFFF || (low >= 0xD800 && high <= 0xDFFF))
+                return *verdict = UTF8_ENCODING, i;
             if (i + k >= n) return i;
             value = value << 6 | (p[i + k] & 0x3F);
         }
-        if (value < least[len] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) return *verdict = UTF8_ENCODING, i;
+        if (value < least[len] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF))
+            return *verdict = UTF8_ENCODING, i;
         if ((value < 0x20 && value != 9 && value != 10 && value != 13) || value == 0xFFFE || value == 0xFFFF)
             return *verdict = UTF8_CHAR, i;
         i += len;
@@ -546,30 +559,31 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
     };
     static const char *const heads[] = {
         "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>",
-        "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:x='urn:x' xmlns:y='urn:x'>"};
+        "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:x='urn:x' "
+        "xmlns:y='urn:x'>"};
     static told whole, bytes, pieces;
     uint8_t *data;
     size_t len = 0;
     uint32_t seed = 0;
     if (!size || size > 1 << 15) return 0;
-    int mode = input[0], server = mode >> 2 & 1;
-    const xs_limits *limits = &limit[mode & 1 ? 1 : mode & 16 ? 2 : 0];
+    int mode = input[0], server = !!(mode & SERVER);
+    const xs_limits *limits = &limit[mode & TIGHT ? 1 : mode & WIDEST ? 2 : 0];
     data = malloc(size + 256);
-    if (mode & 8) len += (size_t)sprintf((char *)data, "<?xml version='1.0'?>");
-    if (mode & 2) len += (size_t)sprintf((char *)data + len, "%s", heads[server]);
+    if (mode & DECLARATION) len += (size_t)sprintf((char *)data, "<?xml version='1.0'?>");
+    if (mode & HEADER) len += (size_t)sprintf((char *)data + len, "%s", heads[server]);
     memcpy(data + len, input + 1, size - 1);
     len += size - 1;
     for (size_t i = 0; i < len; i++) seed = (seed ^ data[i]) * 16777619;
 
     check_utf8(data, len);
-    run(data, len, limits, server, 0, &whole);
-    run(data, len, limits, server, 1, &bytes);
-    run(data, len, limits, server, seed | 2, &pieces);
+    run(data, len, limits, mode, 0, &whole);
+    run(data, len, limits, mode, 1, &bytes);
+    run(data, len, limits, mode, seed | 2, &pieces);
     CHECK(whole.error == bytes.error && whole.error == pieces.error);
     CHECK(whole.closed == bytes.closed && whole.closed == pieces.closed);
     CHECK(whole.nstanza == bytes.nstanza && whole.nstanza == pieces.nstanza);
     CHECK(whole.digest == bytes.digest && whole.digest == pieces.digest);
-    check_expat(data, len, &whole, server);
+    if (!(mode & (RESTART | WITHOUT_STREAM))) check_expat(data, len, &whole, server);
     free(data);
     return 0;
 }

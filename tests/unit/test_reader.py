@@ -538,6 +538,15 @@ def test_one_byte_more_is_too_much() -> None:
         assert error_of(SHORT_NAMES + within[:at] + more + within[at:], limits=TIGHT)[0] == "policy-violation"
 
 
+def test_prefixed_stanza_must_not_grow_beyond_the_limit() -> None:
+    """Six bytes here may be sixty without prefixes."""
+    limits = Limits(stanza_bytes=2000)
+    head = b"<c:message xmlns:c='jabber:client' xmlns:p='" + b"u" * 60 + b"'>"
+    assert kinds_of(STREAM + head + b"<p:a/>" * 5 + b"</c:message>", limits=limits) == ["open", "stanza"]
+    data = STREAM + b"<presence/>" + head + b"<p:a/>" * 100 + b"</c:message>"
+    assert error_of(data, limits=limits) == ("policy-violation", "stanza-bytes")
+
+
 def test_header_has_the_tag_limit() -> None:
     header = SHORT_NAMES.replace(b" xmlns=", b" to='" + b"x" * 300 + b"' xmlns=")
     assert error_of(header, limits=TIGHT)[1] == "tag-bytes"

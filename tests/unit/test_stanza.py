@@ -194,9 +194,44 @@ def test_many_children() -> None:
         assert found.text() == str(i)
         assert stanza.has_child(f"urn:{i}", f"a{i}")
     assert not stanza.has_child("urn:0", "a1")
+    assert stanza.find("urn:10", "a1") is None
+    assert stanza.find("urn:9", "a") is None
     for bad in (-1, 20):
         with pytest.raises(IndexError):
             stanza.child(bad)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(stanzas(), min_size=1, max_size=4))
+def test_children_beyond_those_with_a_record(inner: list[bytes]) -> None:
+    stanza = one(b"<message>" + b"<pad/>" * 8 + b" ".join(inner) + b"</message>")
+    children = list(stanza.element())
+    assert stanza.nchild == len(children) == 8 + len(inner)
+    for i, child in enumerate(children):
+        assert stanza.child(i) == (child.ns, child.name)
+        assert stanza.find(child.ns, child.name) == next(
+            c for c in children if (c.ns, c.name) == (child.ns, child.name)
+        )
+    assert not stanza.has_child("urn:nobody", children[-1].name)
+
+
+def test_many_children_of_all_shapes() -> None:
+    far = (
+        b"<a b='>' c=\"'/>\"/> <![CDATA[<z/>]>]]]]><d><d/><![CDATA[</d>]]></d><e ></e ><out:f/><d xmlns='urn:d'>1</d>"
+        b"<p:g xmlns:p='urn:g'><p:g/></p:g>\n<last/>"
+    )
+    stanza = one(b"<message>" + b"<x/>" * 8 + far + b"</message>")
+    names = [("jabber:client", n) for n in "ade"] + [("urn:out", "f"), ("urn:d", "d"), ("urn:g", "g")]
+    names.append(("jabber:client", "last"))
+    assert [stanza.child(i) for i in range(8, stanza.nchild)] == names
+    for ns, name in names:
+        found = stanza.find(ns, name)
+        assert found is not None
+        assert (found.ns, found.name) == (ns, name)
+    assert not stanza.has_child("jabber:client", "z")
+    found = stanza.find("urn:d", "d")
+    assert found is not None
+    assert found.text() == "1"
 
 
 TYPES = [

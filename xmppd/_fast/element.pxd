@@ -18,7 +18,8 @@ cdef Element build(const unsigned char *raw, Py_ssize_t n, Py_ssize_t at,
                    const unsigned char *head, const xs_binding *outer, int nouter, str default_ns)
 
 # Append the element, inside a scope where `default_ns` is the default namespace and no prefix is declared.
-cdef int write_element(outbuf *out, Element e, str default_ns) except -1
+# OverflowError when `out` gets longer than `most` bytes.
+cdef int write_element(outbuf *out, Element e, str default_ns, Py_ssize_t most) except -1
 
 # The text of an attribute's raw value: white space and references (XML 1.0, 3.3.3).
 cdef str decode_value(const unsigned char *p, Py_ssize_t n)

@@ -621,7 +621,7 @@ cdef int put_attr(outbuf *out, str name, str value) except -1:
     return put(out, b"'", 1)
 
 
-cdef int write_element(outbuf *out, Element e, str default_ns) except -1:
+cdef int write_element(outbuf *out, Element e, str default_ns, Py_ssize_t most) except -1:
     cdef dict prefixes = None
     cdef str key, uri, prefix
     put(out, b"<", 1)
@@ -644,12 +644,14 @@ cdef int write_element(outbuf *out, Element e, str default_ns) except -1:
                         put_attr(out, "xmlns:" + prefix, uri)
                     key = prefix + ":" + key
             put_attr(out, key, value)
+    if out.len > most:
+        raise OverflowError("an element too long to be written")
     if not e.children:
         return put(out, b"/>", 2)
     put(out, b">", 1)
     for child in e.children:
         if type(child) is Element:
-            write_element(out, <Element>child, e.ns)
+            write_element(out, <Element>child, e.ns, most)
         else:
             put_str(out, child, IN_TEXT)
     put(out, b"</", 2)
@@ -663,7 +665,7 @@ def serialize(Element element not None, str content_ns not None=""):
     """
     cdef outbuf out = outbuf(NULL, 0, 0)
     try:
-        write_element(&out, element, content_ns)
+        write_element(&out, element, content_ns, 1 << 28)
         return PyBytes_FromStringAndSize(<char *>out.p, out.len)
     finally:
         outbuf_free(&out)

@@ -399,6 +399,8 @@ cdef inline int wire(value, ptr *p, Py_ssize_t *n) except -1:
 cdef class Stanza:
     """A first-level element as it was received: its bytes and where in them things are. Immutable.
 
+    Only a stanza with a prefix (`<foo:message/>`) is corrected on the way in (RFC 6120 4.8.5).
+
     kind: KIND_MESSAGE, KIND_PRESENCE, KIND_IQ in the stream's content namespace, else KIND_OTHER. type: the
     text of the attribute or None; type_id its number. name, ns: of the element. to, from_, id, lang:
     attribute values, decoded, or None. nchild: direct children.
@@ -475,23 +477,19 @@ cdef class Stanza:
         if not 0 <= i < self.nchild:
             raise IndexError(i)
         if i >= XS_CHILDREN:
-            e = child_tree(self, i)
+            e = far_child(self, i - XS_CHILDREN, None, None)
             return e.ns, e.name
         c = &self.rec.child[i]
         return child_uri(self, c), name_str(<ptr>PyBytes_AS_STRING(self.raw) + c.start + c.name, c.name_len)
 
     def has_child(self, str ns not None, str name not None):
         """Is there a direct child of that name?"""
-        if index_of(self, ns, name) >= 0:
-            return True
-        return self.nchild > XS_CHILDREN and tree(self, 0).find(ns, name) is not None
+        return index_of(self, ns, name) >= 0 or far_child(self, -1, ns, name) is not None
 
     def find(self, str ns not None, str name not None):
         """The first direct child of that name as a tree (only that child is built), or None."""
         cdef int i = index_of(self, ns, name)
-        if i >= 0:
-            return tree(self, self.rec.child[i].start)
-        return tree(self, 0).find(ns, name) if self.nchild > XS_CHILDREN else None
+        return tree(self, self.rec.child[i].start) if i >= 0 else far_child(self, -1, ns, name)
 
     # ---- writing out again ----
 
@@ -500,8 +498,6 @@ cdef class Stanza:
                     const unsigned char *lang, Py_ssize_t lang_len) except -1:
         cdef Tag t
         cdef unsigned char *o
-        if self.kind and self.rec.flags & FLAG_OWN_PREFIX:
-            return plain(self).splice(out, to, to_len, from_, from_len, lang, lang_len)
         if outbuf_reserve(out, plan(self, &t, to, to_len, from_, from_len, &lang, lang_len)):
             raise MemoryError
         o = out.p + out.len
@@ -521,8 +517,6 @@ cdef class Stanza:
         cdef Py_ssize_t to_n = 0, from_n = 0, lang_n = 0
         cdef bytes out
         cdef unsigned char *o
-        if self.kind and self.rec.flags & FLAG_OWN_PREFIX:
-            return plain(self).render(to, from_, lang)
         wire(to, &to_p, &to_n)
         wire(from_, &from_p, &from_n)
         wire(lang, &lang_p, &lang_n)
@@ -540,8 +534,6 @@ cdef class Stanza:
         cdef Py_ssize_t from_n = 0, lang_n = 0
         cdef Py_ssize_t n
         cdef bytes head
-        if self.kind and self.rec.flags & FLAG_OWN_PREFIX:
-            return plain(self).split(from_, lang)
         wire(from_, &from_p, &from_n)
         wire(lang, &lang_p, &lang_n)
         n = plan(self, &t, NULL, -1, from_p, from_n, &lang_p, lang_n) - (self.rec.len - t.end)
@@ -558,8 +550,6 @@ cdef class Stanza:
         cdef bytes head
         cdef ptr lang = NULL
         cdef Py_ssize_t n
-        if self.kind and self.rec.flags & FLAG_OWN_PREFIX:
-            return plain(self).error_reply(error_xml, to, from_)
         n = plan(self, &t, NULL, -1, NULL, -1, &lang, 0) - (self.rec.len - t.end)
         n -= leave_out(&t, &self.rec.at[XS_AT_TYPE])
         head = PyBytes_FromStringAndSize(NULL, n)
@@ -609,9 +599,75 @@ cdef str child_uri(Stanza self, xs_child *c):
     return name_str(<ptr>PyBytes_AS_STRING(self.header.raw if c.outer else self.raw) + c.uri, c.uri_len)
 
 
-cdef Element child_tree(Stanza self, Py_ssize_t i):
-    """Direct child `i` of a stanza that has more children than records."""
-    return <Element>[c for c in tree(self, 0)][i]
+cdef ptr behind_element(ptr p, ptr end) noexcept:
+    """The end of the element that begins at p, in bytes the tokenizer has passed."""
+    cdef int depth = 0
+    cdef unsigned char quote
+    while True:
+        if p[1] == b'!':
+            p = behind_cdata(p, end)
+        elif p[1] == b'/':
+            depth -= 1
+            p = <ptr>memchr(p, b'>', end - p) + 1
+        else:
+            quote = 0
+            while quote or p[0] != b'>':
+                if quote:
+                    quote = 0 if p[0] == quote else quote
+                elif p[0] == b"'" or p[0] == b'"':
+                    quote = p[0]
+                p += 1
+            depth += (p - 1)[0] != b'/'
+            p += 1
+        if depth == 0:
+            return p
+        p = <ptr>memchr(p, b'<', end - p)
+
+
+cdef ptr behind_cdata(ptr p, ptr end) noexcept:
+    p += 9    # <![CDATA[
+    while True:
+        p = <ptr>memchr(p, b']', end - p)
+        if p[1] == b']' and p[2] == b'>':
+            return p + 3
+        p += 1
+
+
+cdef Element far_child(Stanza self, Py_ssize_t skip, str ns, str name):
+    """A direct child behind those with a record: number `skip` of them, or (-1) the first of that name, or None."""
+    cdef ptr raw = <ptr>PyBytes_AS_STRING(self.raw)
+    cdef ptr end = raw + self.rec.inner_end
+    cdef ptr p
+    cdef ptr local
+    cdef Py_ssize_t n = 0
+    cdef const char *wanted = NULL
+    cdef Element e
+    if self.nchild <= XS_CHILDREN:
+        return None
+    if skip < 0:
+        wanted = PyUnicode_AsUTF8AndSize(name, &n)
+    p = raw + self.rec.child[XS_CHILDREN - 1].end
+    while True:
+        p = <ptr>memchr(p, b'<', end - p)
+        if p == NULL:
+            return None
+        if p[1] == b'!':
+            p = behind_cdata(p, end)
+            continue
+        if wanted != NULL:
+            local = p + 1
+            while local[0] > b' ' and local[0] != b'>' and local[0] != b'/' and local[0] != b':':
+                local += 1
+            local = local + 1 if local[0] == b':' else p + 1
+            if (raw + self.rec.len - local > n and memcmp(local, wanted, n) == 0
+                    and (local[n] <= b' ' or local[n] == b'>' or local[n] == b'/')):
+                e = tree(self, <uint32_t>(p - raw))
+                if e.ns == ns:
+                    return e
+        elif skip == 0:
+            return tree(self, <uint32_t>(p - raw))
+        skip -= wanted == NULL
+        p = behind_element(p, end)
 
 
 cdef int index_of(Stanza self, str ns, str name) except -2:
@@ -630,13 +686,20 @@ cdef int index_of(Stanza self, str ns, str name) except -2:
     return -1
 
 
-cdef Stanza plain(Stanza self):
-    """The same stanza without a prefix of its own (RFC 6120 4.8.5: it must not be sent on like that)."""
+cdef Stanza corrected(Stanza self, Py_ssize_t most):
+    """The same stanza without a prefix of its own, as it must not be sent on (RFC 6120 4.8.5).
+
+    Written without prefixes it may be much longer: StreamError if it gets longer than `most` bytes.
+    """
     cdef outbuf out = outbuf(NULL, 0, 0)
     cdef bytes raw
     try:
-        write_element(&out, tree(self, 0), ns_uri(self.rec.nsid))
+        write_element(&out, tree(self, 0), ns_uri(self.rec.nsid), most)
+        if out.len > most:
+            raise OverflowError
         raw = PyBytes_FromStringAndSize(<char *>out.p, out.len)
+    except OverflowError:
+        raise stream_error(XS_E_STANZA_BYTES) from None
     finally:
         outbuf_free(&out)
     return parse_stanza(raw, self.rec.nsid)
@@ -739,6 +802,10 @@ cdef inline Stanza new_stanza(ptr p, const xs_rec *rec, StreamHeader header):
     return s
 
 
+cdef inline bint must_be_corrected(Stanza self) noexcept:
+    return self.flags & FLAG_OWN_PREFIX and self.kind != KIND_OTHER
+
+
 cdef Stanza parse_stanza(bytes raw, int content_nsid):
     cdef xs_conn c
     cdef xs_limits limits
@@ -746,6 +813,7 @@ cdef Stanza parse_stanza(bytes raw, int content_nsid):
     cdef uint32_t n = PyBytes_GET_SIZE(raw), used
     cdef unsigned char *copy
     cdef int event
+    cdef Stanza stanza
     limits = xs_limits(1 << 28, 1 << 24, XS_DEPTH_MAX, XS_ATTRIBUTES_MAX, XS_BINDINGS_MAX, 4096, 32767)
     w = take_work()
     copy = <unsigned char *>malloc(n + XS_PAD)
@@ -756,7 +824,8 @@ cdef Stanza parse_stanza(bytes raw, int content_nsid):
         xs_init_open(&c, &limits, content_nsid)
         event = xs_next(&c, w, copy, n, &used)
         if event == XS_STANZA and used == n and c.start == 0:
-            return new_stanza(copy, &w.rec, None)
+            stanza = new_stanza(copy, &w.rec, None)
+            return corrected(stanza, limits.stanza_bytes) if must_be_corrected(stanza) else stanza
         if event == XS_ERROR:
             raise stream_error(c.error)
         raise StreamError("bad-format", "not one whole stanza")
@@ -841,6 +910,8 @@ cdef class StreamReader:
         try:
             if event == XS_STANZA:
                 self.stanza = new_stanza(p, &w.rec, self.header)
+                if must_be_corrected(self.stanza):
+                    event = correct(self)
             elif event == XS_STREAM_OPEN:
                 open_stream(self, p, w)
             elif event == XS_ERROR:
@@ -937,7 +1008,7 @@ cdef class StreamReader:
         if self.own != NULL:
             self.present(data)
         else:
-            scratch = NULL        # ours until we are done: whoever is called meanwhile makes another
+            scratch, scratch_cap = NULL, 0   # ours until we are done: who is called meanwhile makes another
             if cap < n + XS_PAD:
                 cap = max(n + XS_PAD, 16384)
                 free(p)
@@ -1019,6 +1090,16 @@ cdef int open_stream(StreamReader self, ptr p, const xs_work *w) except -1:
     xs_adopt(&self.conn, w, <ptr>PyBytes_AS_STRING(h.raw), h.binding)
     self.header = h
     return 0
+
+
+cdef int correct(StreamReader self) except -1:
+    """Put the corrected stanza in the place of the prefixed one; the event that this makes of it."""
+    try:
+        self.stanza = corrected(self.stanza, self.limits.c.stanza_bytes)
+    except StreamError as error:
+        fail(self, error)
+        return EV_ERROR
+    return EV_STANZA
 
 
 cdef int fail(StreamReader self, error) except -1:
