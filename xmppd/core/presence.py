@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import count
 from xml.sax.saxutils import quoteattr
 
 from msgspec.structs import replace
@@ -23,6 +24,8 @@ from xmppd.jid import JID
 from xmppd.records import RosterItem
 
 log = logging.getLogger("xmppd.core.presence")
+
+_PUSHES = count(1)  # an id of its own for each push, whether or not it brings a new version
 
 SUBSCRIPTION_TYPES = frozenset(OUTBOUND)
 
@@ -301,7 +304,10 @@ def _hide_presence(site: Site, user: JID, contact: JID) -> None:
 
 
 def push(site: Site, account: Account, item: RosterItem | None, removed: JID | None = None) -> None:
-    """A roster push to all interested resources of the account (RFC 6121 2.1.6)."""
+    """A roster push to all interested resources of the account (RFC 6121 2.1.6).
+
+    It says `from`, which could be left out: Profanity 0.15.0 believes no push without.
+    """
     payload = (
         item_xml(item)
         if item is not None
@@ -310,10 +316,9 @@ def push(site: Site, account: Account, item: RosterItem | None, removed: JID | N
     resources = interested(site, account.jid)
     if not resources:
         return
-    version = str(account.roster.version).encode()
     fan_out(
         resources,
-        b"<iq type='set' id='push-" + version + b"'",
+        b"<iq type='set' from='" + account.jid.wire + b"' id='push-" + str(next(_PUSHES)).encode() + b"'",
         b"><query xmlns='jabber:iq:roster'>" + payload + b"</query></iq>",
     )
 
