@@ -162,9 +162,9 @@ cdef enum:
     F_SHUT = 1 << 14         # our FIN is out
     F_EOF = 1 << 15          # the peer's FIN is in
     F_REPORTED = 1 << 16     # `closed` is called or about to be
-    F_ENROLLED = 1 << 21     # in the list of connections
-    F_UNHOOKED = 1 << 20     # out of the epoll set until the worker gives the SSL back
     F_ASKED = 1 << 17        # Handler.again is wanted
+    F_ENROLLED = 1 << 18     # in the list of connections
+    F_UNHOOKED = 1 << 19     # out of the epoll set until the worker gives the SSL back
 
 cdef enum:
     HANDSHAKE_WHEEL
@@ -1206,7 +1206,7 @@ cdef class NetLoop:
                 return 0
             if r != TLS_HELLO:
                 return self.handshake_failed(c, r)
-        if c.link.lent_len and outbuf_put(&c.job.lent, c.link.lent, c.link.lent_len):
+        if outbuf_put(&c.job.lent, c.link.lent, c.link.lent_len):
             raise MemoryError
         return self.submit(c)
 

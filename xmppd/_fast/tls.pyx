@@ -113,6 +113,7 @@ cdef class LibCtx:
     """A private OSSL_LIB_CTX: its own providers and properties, invisible to the rest of the process.
 
     config_path: OpenSSL configuration file naming the providers (pkcs11, fips); None: the default provider.
+        OpenSSL passes over a provider that cannot be loaded unless the file says `config_diagnostics = 1`.
     pin: called with a key's URI when it is loaded; returns the PIN or passphrase (str or bytes), or None.
     fips: only implementations with the property fips=yes.
     Raises TLSError.
