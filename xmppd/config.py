@@ -344,6 +344,15 @@ class Limits(Struct, frozen=True, kw_only=True):
             ge=MIB,
         ),
     ] = 64 * MIB
+    jid_cache_bytes: Annotated[
+        int,
+        setting(
+            "Memory for prepared addresses that are not plain ASCII; 0: none are kept.",
+            "live",
+            ge=0,
+            le=1024 * MIB,
+        ),
+    ] = MIB
     output_bytes: Annotated[
         int,
         setting(

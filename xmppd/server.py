@@ -15,6 +15,7 @@ import uvloop
 
 from xmppd import config as configuration
 from xmppd._fast.conn import Listener, NetLoop
+from xmppd._fast.jid import set_cache_limit
 from xmppd._fast.reader import Limits
 from xmppd._fast.route import Resource, RouteTable
 from xmppd._fast.tls import (
@@ -60,6 +61,7 @@ ALPN = (b"xmpp-client",)
 TRIM_EVERY_S = 60.0
 CERTIFICATES_EVERY_S = 6 * 3600.0
 HEALTH_EVERY_S = 5.0
+SLOW_STORE_S = 1.0
 
 
 class StartError(Exception):
@@ -121,7 +123,10 @@ class Server:
         self._supervisor = Supervisor()
         self._since_s = 0.0
         self._stopping: asyncio.Task[None] | None = None
+        self._started = asyncio.Event()  # a signal or a command may come before
         self._ended = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._stalls = 0
         self._dropped = 0
 
     async def start(self) -> None:
@@ -139,6 +144,7 @@ class Server:
                 Records(self.store),
                 _core_settings(config),
             )
+            set_cache_limit(config.limits.jid_cache_bytes)
             self.sessions = Sessions(self.site)
             self.lib = LibCtx()
             self.tickets = (
@@ -188,8 +194,12 @@ class Server:
         self._look_at_certificates()
         if (interval_s := self._supervisor.watchdog_interval_s) is not None:
             self._every(interval_s, self._supervisor.alive)
-        self._supervisor.ready(f"serving {', '.join(sorted(self.site.hosts))}")
+        self._tell_ready()
+        self._started.set()
         log.info("ready", extra=fields(pid=os.getpid(), domains=",".join(sorted(self.site.hosts))))
+
+    def _tell_ready(self) -> None:
+        self._supervisor.ready(f"serving {', '.join(sorted(self.site.hosts))}")
 
     def _every(self, seconds: float, work: Callable[[], object]) -> None:
         """Do `work` again and again until the server stops."""
@@ -197,8 +207,8 @@ class Server:
 
         def run() -> None:
             if self._stopping is None:
-                work()
                 loop.call_later(seconds, run)
+                work()
 
         loop.call_later(seconds, run)
 
@@ -271,6 +281,13 @@ class Server:
             "log-dropping", self._writer.dropped > self._dropped, f"{self._writer.dropped} lines so far"
         )
         self._dropped = self._writer.dropped
+        if self.watchdog.stalls == self._stalls:
+            self.health.clear("loop-late")
+        self._stalls = self.watchdog.stalls
+        oldest_s = self.store.stats().writer.oldest_s
+        self.health.set(
+            "store-slow", oldest_s > SLOW_STORE_S, f"the oldest write has waited {oldest_s:.1f} s"
+        )
 
     def _look_at_certificates(self) -> None:
         self.site.spawn(checks.look_at_certificates(self.config, self.health))
@@ -308,6 +325,11 @@ class Server:
         Returns the changed keys by what they need: "live", "new-streams" (both are in force), "restart" (is
         not). Raises ConfigError; nothing has changed then.
         """
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> dict[str, Any]:
+        await self._started.wait()
         wanted = configuration.load(self.path)
         changes = configuration.diff(self.config, wanted)
         # what needs a restart stays as it is, and is named again by the next reload
@@ -318,13 +340,14 @@ class Server:
         except StartError as error:
             raise configuration.ConfigError(str(error)) from error
         finally:
-            self._supervisor.ready("serving")
+            self._tell_ready()
         by_need: dict[str, list[str]] = {"live": [], "new-streams": [], "restart": []}
         for change in changes:
             by_need[change.applies].append(change.key)
         self.c2s.contexts = contexts
         self.c2s.default_context = contexts[config.domains[0].name]
         self.c2s.policy = _policy(config)
+        set_cache_limit(config.limits.jid_cache_bytes)
         self.site.settings = _core_settings(config)
         self.site.table.iq_needs_presence = self.site.settings.iq_needs_presence
         logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
@@ -347,6 +370,7 @@ class Server:
 
     async def _stop(self) -> None:
         """No new connections, system-shutdown to every stream, everything queued written."""
+        await self._started.wait()
         self._supervisor.stopping()
         log.info("stopping", extra=fields(connections=self.c2s.connections))
         for _, opened in self.listeners:
@@ -421,11 +445,6 @@ def _policy(config: Config) -> Policy:
 async def _run(path: Path, config: Config, writer: logs.LogWriter) -> int:
     loop = asyncio.get_running_loop()
     server = Server(path, config, writer)
-    try:
-        await server.start()
-    except StartError as error:
-        log.error("cannot start", extra=fields(reason=str(error)))
-        return 1
 
     def on_stop() -> None:
         server.begin_stop()
@@ -437,6 +456,11 @@ async def _run(path: Path, config: Config, writer: logs.LogWriter) -> int:
     reloading: set[asyncio.Task[None]] = set()
     for number, action in ((signal.SIGTERM, on_stop), (signal.SIGINT, on_stop), (signal.SIGHUP, on_reload)):
         loop.add_signal_handler(number, action)
+    try:
+        await server.start()
+    except StartError as error:
+        log.error("cannot start", extra=fields(reason=str(error)))
+        return 1
     # what is alive now lives as long as the process: the collector need not look at it again
     gc.collect()
     gc.freeze()

@@ -11,8 +11,8 @@ from xmppd._fast.reader import Stanza, StreamReader
 
 HEADERS = [
     "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='a' from='{n}@a'>",
-    """<stream:stream to="a" xmlns:x='urn:"x"' xmlns:y="urn:'y'" xmlns="jabber:client" """
-    "xmlns:stream='http://etherx.jabber.org/streams' from='{n}@a' xml:lang='de'>",
+    """<stream:stream to="a" xmlns:x='urn:"x"' xmlns:y="urn:'y'" xmlns="jabber:client"
+    xmlns:stream='http://etherx.jabber.org/streams' from='{n}@a' xml:lang='de'>""",
     "<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns:c='jabber:client' xmlns='jabber:client'>",
     "<stream xmlns='http://etherx.jabber.org/streams' xmlns:c='jabber:client'>",
 ]
