@@ -32,7 +32,6 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(SETTINGS, SETTINGS | LEFT_OF_ALL),
     **dict.fromkeys(HANDED_IN, CORE),
     "auth": CORE | {"store"},  # accounts of our own are checked against the keys in the store
-    "auth": CORE | {"store"},  # local accounts are in the store
     **{room: CORE | set(CHAIN[:i]) for i, room in enumerate(CHAIN)},
     "ops": CORE | SETTINGS | HANDED_IN | set(CHAIN),
     "server": CORE | SETTINGS | HANDED_IN | set(CHAIN) | {"ops"},
