@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ pytestmark = [
 
 CLIENTS = 1000
 WARM_UP = 100
+# The profile internet, for its X25519: with the P-256 of uc-2013 OpenSSL 3.0 keeps 3.4 KiB more (test_idle.py).
 SETTINGS = """
 [limits]
 connections_per_address = 100000
@@ -57,7 +59,8 @@ def test_idle_present_connection(make_server: Callable[..., Site]) -> None:
     [growth] = growth_kib(site.pid, port, XMPP_CLIENT, warm_up=WARM_UP, steps=(CLIENTS,))
     # every client of the script was bound: the program ends at the first that is not
     assert site.log.count("event=bound") == CLIENTS + WARM_UP
-    assert judge("idle", growth).met
+    # 3.5 keeps two record layers of 4.4 KiB for each connection
+    assert judge("idle" if ssl.OPENSSL_VERSION_INFO[:2] == (3, 0) else "idle-3.5", growth).met
 
 
 def test_our_heap_of_an_idle_present_connection(make_server: Callable[..., Site], tmp_path: Path) -> None:
