@@ -154,3 +154,16 @@ def test_half_open_sockets_do_not_hold_places_for_ever(make_site):
     assert waits_for(lambda: not refused(site.address()))
     with site.login("alice") as alice:
         assert alice.fence() == []
+
+
+def test_unfinished_stanzas_together_are_bounded(make_site):
+    site = make_site(
+        "[limits]\npartial_bytes_total = 1048576\nstanza_bytes = 1000000\n[stream]\nclose_timeout_s = 0.2\n"
+    )
+    half = "<message to='bob@localhost'><body>" + "x" * 200_000
+    with site.login("bob") as bob:
+        clients = [site.login("alice") for _ in range(8)]
+        for client in clients:
+            client.send(half)
+        assert waits_for(lambda: site.status["counters"]["partial_bytes_evicted"] >= 1)
+        assert bob.fence() == []

@@ -154,13 +154,11 @@ class Service:
         if self._empty is not None and not self.connections:
             self._empty.set()
 
-    def partial_over(self) -> None:
-        """Unfinished stanzas hold too much memory: the oldest connection that is not logged in goes."""
-        for session in self.unauthenticated:
-            if session.wire.reader.pending_bytes:
-                count("partial_bytes_evicted")
-                session.close(StreamError("policy-violation", app="partial_bytes_total"))
-                return
+    def partial_over(self, latest: Session) -> None:
+        """Unfinished stanzas hold too much memory: the oldest of those not logged in goes, or else `latest`."""
+        held = (session for session in self.unauthenticated if session.wire.reader.pending_bytes)
+        count("partial_bytes_evicted")
+        next(held, latest).close(StreamError("policy-violation", app="partial_bytes_total"))
 
     async def shut_down(self, connections: Callable[[], Iterable[Conn]]) -> None:
         """End every stream with system-shutdown; returns when all have ended, at most after the close time-out.
@@ -283,7 +281,7 @@ class Session(Deadline):
 
     def partial_over(self) -> None:
         """All unfinished stanzas together hold too much memory."""
-        self.service.partial_over()
+        self.service.partial_over(self)
 
     # what the core and the service call
 
