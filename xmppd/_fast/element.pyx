@@ -27,13 +27,16 @@ ctypedef const unsigned char *ptr
 cdef str XML_URI = "http://www.w3.org/XML/1998/namespace"
 cdef str XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
-DEF MOST_BINDINGS = 96     # the reader lets 32 through
-DEF MOST_DEPTH = 160       # the reader lets 128 through
+cdef enum:
+    MOST_BINDINGS = 96     # the reader lets 32 through
+    MOST_DEPTH = 160       # the reader lets 128 through
 
 # ---- names: a bounded table, the last one seen in a slot stays ----
 
-DEF SLOTS = 2048
-DEF LONGEST = 64
+cdef enum:
+    SLOTS = 2048
+    LONGEST = 64           # bytes
+
 cdef PyObject *slots[SLOTS]
 
 cdef inline uint64_t word(ptr p, Py_ssize_t n) noexcept nogil:

@@ -39,7 +39,7 @@ ctypedef const unsigned char *ptr
 # the names of `Kind` for Python
 globals().update(KIND_OTHER=KIND_OTHER, KIND_MESSAGE=KIND_MESSAGE, KIND_PRESENCE=KIND_PRESENCE, KIND_IQ=KIND_IQ)
 
-# ---- errors: RFC 6120 4.9.3, 11; hotpath table of conditions (1-29, 1-31, 1-32, 1-34, 12-1) ----
+# ---- errors: RFC 6120 4.9.3, 11 (1-29, 1-31, 1-32, 1-34, 12-1) ----
 
 # number in xmlscan.h -> condition, text, application condition (the limit)
 cdef dict ERRORS = {
@@ -337,7 +337,7 @@ cdef struct Cut:
     uint32_t at
     uint32_t end
 
-# The attribute area of a start tag without its cuts: at most four, in order.
+# The attribute area of a start tag without its cuts, in order: to, from, type, xmlns at most.
 cdef struct Tag:
     uint32_t end       # of the attributes: '>' or '/>' stands there
     int ncut
