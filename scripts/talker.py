@@ -81,7 +81,7 @@ class Talker(ClientXMPP):
         self.connect(host, port)
         failure = await asyncio.wait_for(self._in, WITHIN_S)
         if failure:
-            self.abort()
+            self.leave()
             raise LoginError(failure)
         await self.get_roster(timeout=WITHIN_S)
         if show:
@@ -139,6 +139,12 @@ class Talker(ClientXMPP):
         """Wait until `contact` asks to see our presence, and let it."""
         await self.presence(contact, "subscribe")
         self.send_presence(pto=contact, ptype="subscribed")
+
+    def leave(self) -> None:
+        """Drop the connection, if there is one, and try no other. (slixmpp's abort fails on one that is closing.)"""
+        self.cancel_connection_attempt()
+        if self.transport is not None and not self.transport.is_closing():
+            self.abort()
 
     async def log_out(self) -> None:
         """Close the stream and wait until the connection is gone."""

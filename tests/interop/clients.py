@@ -86,7 +86,7 @@ class Slixmpp:
         self._do(self.talker.log_out())
 
     def kill(self) -> None:
-        slixmpp_loop().call_soon_threadsafe(self.talker.abort)
+        slixmpp_loop().call_soon_threadsafe(self.talker.leave)
 
 
 class XmppJs:

@@ -164,7 +164,7 @@ def test_a_stop_tells_the_clients(new_site: Callable[..., Site]) -> None:
         talker = await logged_in(site, site.account())
         stopped = asyncio.create_task(asyncio.to_thread(site.server.stop))
         assert await talker.stream_error() == "system-shutdown"
-        talker.abort()
+        talker.leave()
         assert await stopped == 0
 
     asyncio.run(run())
