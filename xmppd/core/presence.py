@@ -41,6 +41,8 @@ def presence_xml(type_: str, from_: JID, to: JID | None = None) -> bytes:
 
 def announce(site: Site, sender: Resource, stanza: Stanza) -> None:
     """Presence without type and without `to`: initial or subsequent (RFC 6121 4.2, 4.4)."""
+    if sender.conn is None:
+        return  # it came behind our closing tag (1-18.b): nobody would ever withdraw it
     try:
         priority = _priority(stanza)
     except ValueError:
@@ -121,6 +123,8 @@ def answer_probe(site: Site, prober: JID, contact: JID, to: list[Resource]) -> N
 
 def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
     """Presence with `to`, without type or unavailable, to a local address (RFC 6121 4.6)."""
+    if sender.conn is None:
+        return  # as in `announce`
     if stanza.type is None:
         if sender.directed is None:
             sender.directed = {}

@@ -1,0 +1,30 @@
+"""Presence and subscriptions between local accounts, turn by turn (RFC 6121 3 and 4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
+
+ANN, BEN = f"ann@{HOST}", f"ben@{HOST}"
+
+
+def types(elements):
+    return [(e.tag.rpartition("}")[2], e.get("type"), e.get("from")) for e in elements]
+
+
+@pytest.mark.req("8-20.1", "1-18.b")
+@in_loop
+async def test_who_has_left_does_not_become_available_again():
+    """What came behind our closing tag is processed, but nobody would ever withdraw its presence."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ann.send("<presence/>")
+        ben.send("<presence/>")
+        await subscribe(core, ann, ben)
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        assert types(ben.read()) == [("presence", "unavailable", ann.jid)]
+        ann.send("<presence/>", f"<presence to='{ben.jid}'/>", f"<message to='{ben.jid}'/>")
+        await core.settle()
+        assert types(ben.read()) == [("message", None, ann.jid)]
