@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
+from tests.xmpp_client import condition, find
+from xmppd.errors import StanzaError
 
 ANN, BEN = f"ann@{HOST}", f"ben@{HOST}"
 
@@ -28,3 +32,16 @@ async def test_who_has_left_does_not_become_available_again():
         ann.send("<presence/>", f"<presence to='{ben.jid}'/>", f"<message to='{ben.jid}'/>")
         await core.settle()
         assert types(ben.read()) == [("message", None, ann.jid)]
+
+
+@in_loop
+async def test_nothing_is_sent_to_a_stream_that_ends():
+    """Its closing tag is out already."""
+    async with CoreSite() as core:
+        ann = await core.login("ann", "a")
+        ann.send("<presence/>", f"<presence to='{ann.jid}'/>", f"<presence to='{ann.bare}'/>")
+        await core.settle()
+        ann.raw()
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        assert ann.raw() == b""
