@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
-from tests.xmpp_client import condition, find
-from xmppd.errors import StanzaError
 
 ANN, BEN = f"ann@{HOST}", f"ben@{HOST}"
 
@@ -45,3 +41,23 @@ async def test_nothing_is_sent_to_a_stream_that_ends():
         core.sessions.unbind(ann.resource)
         await core.settle()
         assert ann.raw() == b""
+
+
+@pytest.mark.req("8-17.a", "8-17.x1", "8-20.1")
+@in_loop
+async def test_unavailable_presence_comes_once():
+    async with CoreSite(["ann", "ben", "eve"]) as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        silent, eve = await core.login("ben", "silent"), await core.login("eve", "e")
+        for client in (ann, ben, eve):
+            client.send("<presence/>")
+        await subscribe(core, ann, ben)
+        for to in (ben.bare, ben.jid, silent.jid, eve.jid):
+            ann.send(f"<presence to='{to}'/>")
+        await core.settle()
+        for client in (ben, silent, eve):
+            client.raw()
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        for client in (ben, silent, eve):
+            assert types(client.read()) == [("presence", "unavailable", ann.jid)]

@@ -64,8 +64,9 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
         head, tail = b"<presence type='unavailable' from='" + sender.jid.wire + b"'", b"/>"
     directed, sender.directed = sender.directed, None
     for to in directed or ():
-        # 4.6.3: whoever was sent directed presence and would not hear it by the broadcast
-        _to_local(site, to, head, tail)
+        # 4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)
+        if not _hears(site, sender, to):
+            _to_local(site, to, head, tail)
     if not sender.available:
         return
     sender.hide()
@@ -89,6 +90,18 @@ def _broadcast(site: Site, sender: Resource, head: bytes, tail: bytes) -> None:
         site.table.broadcast(account.roster.subscribers, head, tail)
     # 4.2.2, 4.4.2: the account's own available resources, the sending one too
     site.table.broadcast([sender.account.key], head, tail)
+
+
+def _hears(site: Site, sender: Resource, to: JID) -> bool:
+    """Whether the broadcast of the sender's presence reaches an address."""
+    if not sender.available:
+        return False
+    if to.bare != sender.jid.bare:
+        account = site.accounts.get(sender.jid.bare)
+        if account is None or not account.roster.shows_to(to.bare):
+            return False
+    resource = site.table.full(to.norm)
+    return resource is None or resource.available
 
 
 def _greet(site: Site, newcomer: Resource) -> None:
