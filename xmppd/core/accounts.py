@@ -10,9 +10,9 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
-from xmppd._fast.route import ConnectedAccount, RouteTable
+from xmppd._fast.route import ConnectedAccount, Resource, RouteTable
 from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
 from xmppd.events import fields
@@ -59,6 +59,12 @@ class Account:
         self.roster.remove(item, self.roster.version if version is None else version)
 
 
+def owns(account: Account | None, resource: Resource) -> TypeGuard[Account]:
+    """Whether a resource is this account's, and not of a former one of the same name."""
+    bound_by: Account = resource.account.account
+    return account is not None and account.account_id == bound_by.account_id
+
+
 Job = Callable[[Account | None], Awaitable[None]]
 
 
@@ -76,6 +82,7 @@ class Accounts:
         self._working: dict[bytes, Account] = {}  # a job has it: there must not be a second one
         self._jobs: dict[bytes, deque[Job]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._forgotten = 0  # how many accounts were dropped because they were deleted
 
     def get(self, jid: JID) -> Account | None:
         """The account of a bare address if it is in memory."""
@@ -88,14 +95,17 @@ class Accounts:
 
     async def load(self, jid: JID) -> Account | None:
         """The account of a bare address; None if there is no such account."""
-        known = self.get(jid)
-        if known is None:
+        while (known := self.get(jid)) is None:
+            forgotten = self._forgotten
             record = await self._records.load(jid)
+            if forgotten != self._forgotten:
+                continue  # it may be this one that was deleted meanwhile
             if record is None:
                 return None
             # another load may have been quicker: there is one Account for an address
             account_id, version, items = record
             known = self.get(jid) or Account(jid, account_id, Roster(version, items), self._records)
+            break
         if self._table.bare(jid.norm) is None:
             self.disconnected(known)
         return known
@@ -115,6 +125,8 @@ class Accounts:
     def forget(self, jid: JID) -> None:
         """Drop an account that was deleted, and has no resource."""
         self._idle.pop(jid.norm, None)
+        self._working.pop(jid.norm, None)
+        self._forgotten += 1
 
     def perform(self, jid: JID, job: Job) -> None:
         """Run `job` with the account of the bare address `jid` (or None) when all earlier jobs for it are done.

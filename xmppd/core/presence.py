@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
-from xmppd.core.accounts import Account
+from xmppd.core.accounts import Account, owns
 from xmppd.core.roster import item_xml, moved
 from xmppd.core.site import Site, bounce
 from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
@@ -178,7 +178,7 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
     local = contact.domain in site.hosts
 
     async def change(account: Account | None) -> None:
-        if account is None:
+        if not owns(account, sender):
             return
         step = OUTBOUND[type_][account.roster.state(contact)]
         before = account.roster.get(contact)

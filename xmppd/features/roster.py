@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from xmppd import ns
 from xmppd._fast.element import Element
 from xmppd.core import presence
-from xmppd.core.accounts import Account
+from xmppd.core.accounts import Account, owns
 from xmppd.core.iq import Request, Routes, Scope
 from xmppd.errors import StanzaError
 from xmppd.jid import JID, JIDError
@@ -34,7 +34,7 @@ async def set_(request: Request) -> bytes:
 
     async def change(account: Account | None) -> None:
         try:
-            if account is None:
+            if not owns(account, request.sender):
                 raise StanzaError("item-not-found")
             if wish is None:
                 await _remove(request, account, contact)
