@@ -68,8 +68,8 @@ async def test_an_account_is_one_while_a_job_has_it():
             await core.site.accounts.load(BEN)  # evicts it
             seen.append(await core.site.accounts.load(ANN))
 
-        core.site.accounts.perform(ANN, job)
-        core.site.accounts.perform(ANN, job)
+        core.site.accounts.perform(ANN, job, seen.append)
+        core.site.accounts.perform(ANN, job, seen.append)
         await core.settle()
         assert len(seen) == 4
         assert len(set(map(id, seen))) == 1

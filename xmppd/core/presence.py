@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
-from xmppd.core.accounts import Account, owns
+from xmppd.core.accounts import Account, Refused, owns
 from xmppd.core.roster import item_xml, moved
 from xmppd.core.site import Site, bounce
 from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
@@ -189,21 +189,15 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
         elif type_ == "unsubscribed" and item.approved:
             after = _with_approval(after, approved=False)
         if before is None and type_ == "subscribe" and len(account.roster) >= site.settings.roster_items:
-            bounce(sender, stanza, StanzaError("resource-constraint", app="roster_items"))
-            return
+            raise StanzaError("resource-constraint", app="roster_items")
         if after != before and not (before is None and after == item):
-            try:
-                await account.put(after)
-            except Exception:
-                bounce(sender, stanza, StanzaError("internal-server-error"))
-                raise
+            await account.put(after)
             if after.listed:
                 push(site, account, after)
         if not step.passes:
             return
         if not local:
-            bounce(sender, stanza, StanzaError("remote-server-not-found"))
-            return
+            raise StanzaError("remote-server-not-found")
 
         def then() -> None:
             # 3.1.5, 3.2.2: presence follows the stanza that allows it or ends it
@@ -212,12 +206,17 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
             elif type_ == "unsubscribed" and item.subscription in ("from", "both"):
                 _hide_presence(site, user, contact)
 
-        inbound(site, contact, user, type_, routed, sender, then)
+        inbound(site, contact, user, type_, routed, undelivered, then)
 
-    try:
-        site.accounts.perform(user, change)
-    except StanzaError as error:
+    def refused(error: StanzaError) -> None:
         bounce(sender, stanza, error)
+
+    def undelivered(error: StanzaError) -> None:
+        bounce(sender, stanza, error)
+        if type_ == "subscribe":
+            _reply(site, user, contact, "unsubscribed")  # 7-5.3: no request stays open
+
+    site.accounts.perform(user, change, refused)
 
 
 def inbound(
@@ -226,10 +225,13 @@ def inbound(
     contact: JID,
     type_: SubscriptionType,
     stanza: bytes,
-    sender: Resource | None = None,
+    refused: Refused = lambda _error: None,
     then: Callable[[], None] = lambda: None,
 ) -> None:
-    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3); `then` comes after it."""
+    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3).
+
+    `then` comes after it; `refused` is told if it cannot be processed.
+    """
 
     async def change(account: Account | None) -> None:
         if account is None:
@@ -269,14 +271,7 @@ def inbound(
             _hide_presence(site, user, contact)
         then()
 
-    try:
-        site.accounts.perform(user, change)
-    except StanzaError as error:
-        if sender is not None and type_ == "subscribe":
-            sender.send(
-                b"<presence type='error' from='" + user.wire + b"' to='" + sender.jid.wire + b"'>"
-                + error.to_xml() + b"</presence>"
-            )  # fmt: skip
+    site.accounts.perform(user, change, refused)
 
 
 def _reply(site: Site, contact: JID, user: JID, type_: SubscriptionType) -> None:
