@@ -7,9 +7,9 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -49,10 +49,12 @@ from xmppd.ops.notify import Supervisor
 from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
 from xmppd.records import RosterItem
-from xmppd.store import Store, StoreError, StoreFull
+from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull
 from xmppd.stream.c2s import C2SSettings, HostFacts
 
 log = logging.getLogger("xmppd.server")
+
+T = TypeVar("T")
 
 # every feature, in the order in which service discovery and the stream features name them
 FEATURES = (roster, ping, version, time, session)
@@ -77,28 +79,29 @@ class Records:
     async def load(self, account: JID) -> tuple[int, int, list[RosterItem]] | None:
         if account.local is None:
             return None
-        found = await self._store.rosters.find(account.local, account.domain)
+        found = await _asked(self._store.rosters.find(account.local, account.domain))
         if found is None:
             return None
         account_id, held = found
         return account_id, held.version, held.items
 
     async def put(self, account_id: int, item: RosterItem) -> int:
-        try:
-            return await self._store.rosters.put(account_id, item)
-        except StoreError as error:
-            raise _as_stanza_error(error) from error
+        return await _asked(self._store.rosters.put(account_id, item))
 
     async def remove(self, account_id: int, contact: str) -> int | None:
-        try:
-            return await self._store.rosters.remove(account_id, contact)
-        except StoreError as error:
-            raise _as_stanza_error(error) from error
+        return await _asked(self._store.rosters.remove(account_id, contact))
 
 
-def _as_stanza_error(error: StoreError) -> StanzaError:
-    log.error("store failed", extra=fields(problem=str(error)))
-    return StanzaError("resource-constraint" if isinstance(error, StoreFull) else "internal-server-error")
+async def _asked(answer: Awaitable[T]) -> T:
+    try:
+        return await answer
+    except NoSuchAccount as error:  # it was deleted a moment ago
+        raise StanzaError("item-not-found") from error
+    except StoreError as error:
+        log.error("store failed", extra=fields(problem=str(error)))
+        raise StanzaError(
+            "resource-constraint" if isinstance(error, StoreFull) else "internal-server-error"
+        ) from error
 
 
 class Core:

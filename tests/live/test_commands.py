@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import socket
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from tests.site import PASSWORD, Site
-from tests.xmpp_client import StreamClosed
+from tests.xmpp_client import SASL, StreamClosed, condition
 
 
 def until(wanted, within_s=20.0):
@@ -64,6 +65,40 @@ def test_a_disabled_account_loses_its_sessions(site, user):
         assert client.until("error") is not None
     listed = {row["jid"]: row for row in site.json("user", "list")}
     assert (listed[f"{name}@localhost"]["enabled"], listed[f"{name}@localhost"]["sessions"]) == (False, 0)
+
+
+def _logged_in(site, name):
+    """A stream that has logged in and not bound."""
+    client = site.connect()
+    client.secure(site.ca)
+    assert client.plain(name, PASSWORD.format(user=name)).tag.endswith("}success")
+    client.open()
+    return client
+
+
+def _logging_in(site, name):
+    """A stream in the middle of SCRAM."""
+    client = site.connect()
+    client.secure(site.ca)
+    first = base64.b64encode(f"n,,n={name},r=abc".encode()).decode()
+    client.send(f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256'>{first}</auth>")
+    assert client.next().tag.endswith("}challenge")
+    return client
+
+
+@pytest.mark.req("3-9.2")
+@pytest.mark.parametrize("words", [["disable"], ["del"]])
+@pytest.mark.parametrize("stage", [_logged_in, _logging_in])
+def test_a_stream_without_a_resource_does_not_outlive_its_account(site, user, words, stage):
+    name = user("half")
+    with stage(site, name) as client, stage(site, "alice") as other:
+        site.command("user", *words, f"{name}@localhost")
+        if words == ["del"]:
+            site.add_user(name)  # whoever was let in as the former account is no user of the new one
+        assert condition(client.next()) == "not-authorized"
+        other.send("</stream:stream>")
+        with pytest.raises(StreamClosed):  # and no error before it
+            other.next()
 
 
 def test_a_site_moves_in_while_the_server_runs(site):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from tests.xmpp_client import condition, find
@@ -202,3 +204,28 @@ def test_deleted_account_leaves_its_contacts(site, user, pair):
     with site.login(name) as fresh:
         assert roster(fresh) == {}
         assert find(fresh.present(), "presence", type="subscribe") == []
+
+
+@pytest.mark.req("6-25.1", "7-5.3")
+def test_a_store_that_cannot_be_written(make_site):
+    """Each change is refused with a stanza error, nothing is half-made, and what is only routed goes on."""
+    site = make_site("[store]\nbusy_timeout_s = 0.05\n")
+    with site.login("alice", "a") as alice, site.login("bob", "b") as bob:
+        roster(alice)
+        alice.present()
+        bob.present()
+        locked = sqlite3.connect(site.directory / "data" / "xmppd.sqlite", isolation_level=None)
+        locked.execute("BEGIN IMMEDIATE")
+        refused = alice.iq("set", f"<query xmlns='{ROSTER}'><item jid='x@localhost'/></query>")
+        assert condition(refused) == "internal-server-error"
+        alice.send("<presence type='subscribe' to='bob@localhost' id='s'/>")
+        assert condition(alice.until("presence", type="error", id="s")) == "internal-server-error"
+        site.command("user", "del", "bob@localhost", expect=1)
+        alice.send(f"<message to='{bob.jid}'><body>still here</body></message>")
+        assert bob.until("message").get("from") == alice.jid
+        assert roster(alice) == roster(bob) == {}
+        locked.execute("ROLLBACK")
+        locked.close()
+        subscribe(alice, bob)
+        assert roster(alice)["bob@localhost"][:2] == ("both", None)
+    assert "Traceback" not in site.log

@@ -10,9 +10,9 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
-from xmppd._fast.route import ConnectedAccount, RouteTable
+from xmppd._fast.route import ConnectedAccount, Resource, RouteTable
 from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
 from xmppd.events import fields
@@ -26,7 +26,10 @@ class Records(Protocol):
     """What the core asks of the store."""
 
     async def load(self, account: JID) -> tuple[int, int, list[RosterItem]] | None:
-        """Id of an account, version and items of its roster; None if there is no such account."""
+        """Id of an account, version and items of its roster; None if there is no such account.
+
+        Here and below: StanzaError if the store fails.
+        """
 
     async def put(self, account_id: int, item: RosterItem) -> int:
         """Commit one item; the roster's version after it."""
@@ -47,7 +50,7 @@ class Account:
         self._records = records
 
     async def put(self, item: RosterItem) -> None:
-        """Commit a roster item, then have it in memory. Errors: those of the store, nothing changed then."""
+        """Commit a roster item, then have it in memory. StanzaError: nothing has changed then."""
         if is_empty(item):
             await self.remove(item)
         else:
@@ -59,7 +62,14 @@ class Account:
         self.roster.remove(item, self.roster.version if version is None else version)
 
 
+def owns(account: Account | None, resource: Resource) -> TypeGuard[Account]:
+    """Whether a resource is this account's, and not of a former one of the same name."""
+    bound_by: Account = resource.account.account
+    return account is not None and account.account_id == bound_by.account_id
+
+
 Job = Callable[[Account | None], Awaitable[None]]
+Refused = Callable[[StanzaError], None]
 
 
 class Accounts:
@@ -74,8 +84,9 @@ class Accounts:
         self._queue_limit = queue_limit
         self._idle: OrderedDict[bytes, Account] = OrderedDict()
         self._working: dict[bytes, Account] = {}  # a job has it: there must not be a second one
-        self._jobs: dict[bytes, deque[Job]] = {}
+        self._jobs: dict[bytes, deque[tuple[Job, Refused]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._forgotten = 0  # how many accounts were dropped because they were deleted
 
     def get(self, jid: JID) -> Account | None:
         """The account of a bare address if it is in memory."""
@@ -88,14 +99,17 @@ class Accounts:
 
     async def load(self, jid: JID) -> Account | None:
         """The account of a bare address; None if there is no such account."""
-        known = self.get(jid)
-        if known is None:
+        while (known := self.get(jid)) is None:
+            forgotten = self._forgotten
             record = await self._records.load(jid)
+            if forgotten != self._forgotten:
+                continue  # it may be this one that was deleted meanwhile
             if record is None:
                 return None
             # another load may have been quicker: there is one Account for an address
             account_id, version, items = record
             known = self.get(jid) or Account(jid, account_id, Roster(version, items), self._records)
+            break
         if self._table.bare(jid.norm) is None:
             self.disconnected(known)
         return known
@@ -115,19 +129,23 @@ class Accounts:
     def forget(self, jid: JID) -> None:
         """Drop an account that was deleted, and has no resource."""
         self._idle.pop(jid.norm, None)
+        self._working.pop(jid.norm, None)
+        self._forgotten += 1
 
-    def perform(self, jid: JID, job: Job) -> None:
+    def perform(self, jid: JID, job: Job, refused: Refused) -> None:
         """Run `job` with the account of the bare address `jid` (or None) when all earlier jobs for it are done.
 
-        Raises StanzaError (resource-constraint) if too many wait already.
+        `refused` is told, in its place or after it, if too many wait already, the account cannot be read, or the
+        job fails.
         """
         waiting = self._jobs.get(jid.norm)
         if waiting is not None:
             if len(waiting) >= self._queue_limit:
-                raise StanzaError("resource-constraint")
-            waiting.append(job)
+                refused(StanzaError("resource-constraint"))
+            else:
+                waiting.append((job, refused))
             return
-        self._jobs[jid.norm] = deque([job])
+        self._jobs[jid.norm] = deque([(job, refused)])
         task = asyncio.get_running_loop().create_task(self._run(jid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -141,15 +159,17 @@ class Accounts:
         jobs = self._jobs[jid.norm]
         try:
             while jobs:
-                job = jobs.popleft()
+                job, refused = jobs.popleft()
                 try:
                     account = await self.load(jid)
                     if account is not None:
                         self._working[jid.norm] = account
                     await job(account)
+                except StanzaError as error:
+                    refused(error)
                 except Exception:
-                    # jobs answer the sender themselves; what comes here is a fault of ours
                     log.exception("account job failed", extra=fields(account=str(jid)))
+                    refused(StanzaError("internal-server-error"))
         finally:
             del self._jobs[jid.norm]
             self._working.pop(jid.norm, None)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
-from xmppd.core.accounts import Account
+from xmppd.core.accounts import Account, Refused, owns
 from xmppd.core.roster import item_xml, moved
 from xmppd.core.site import Site, bounce
 from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
@@ -41,6 +41,8 @@ def presence_xml(type_: str, from_: JID, to: JID | None = None) -> bytes:
 
 def announce(site: Site, sender: Resource, stanza: Stanza) -> None:
     """Presence without type and without `to`: initial or subsequent (RFC 6121 4.2, 4.4)."""
+    if sender.conn is None:
+        return  # it came behind our closing tag (1-18.b): nobody would ever withdraw it
     try:
         priority = _priority(stanza)
     except ValueError:
@@ -62,8 +64,9 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
         head, tail = b"<presence type='unavailable' from='" + sender.jid.wire + b"'", b"/>"
     directed, sender.directed = sender.directed, None
     for to in directed or ():
-        # 4.6.3: whoever was sent directed presence and would not hear it by the broadcast
-        _to_local(site, to, head, tail)
+        # 4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)
+        if not _hears(site, sender, to):
+            _to_local(site, to, head, tail)
     if not sender.available:
         return
     sender.hide()
@@ -87,6 +90,18 @@ def _broadcast(site: Site, sender: Resource, head: bytes, tail: bytes) -> None:
         site.table.broadcast(account.roster.subscribers, head, tail)
     # 4.2.2, 4.4.2: the account's own available resources, the sending one too
     site.table.broadcast([sender.account.key], head, tail)
+
+
+def _hears(site: Site, sender: Resource, to: JID) -> bool:
+    """Whether the broadcast of the sender's presence reaches an address."""
+    if not sender.available:
+        return False
+    if to.bare != sender.jid.bare:
+        account = site.accounts.get(sender.jid.bare)
+        if account is None or not account.roster.shows_to(to.bare):
+            return False
+    resource = site.table.full(to.norm)
+    return resource is None or resource.available
 
 
 def _greet(site: Site, newcomer: Resource) -> None:
@@ -121,6 +136,8 @@ def answer_probe(site: Site, prober: JID, contact: JID, to: list[Resource]) -> N
 
 def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
     """Presence with `to`, without type or unavailable, to a local address (RFC 6121 4.6)."""
+    if sender.conn is None:
+        return  # as in `announce`
     if stanza.type is None:
         if sender.directed is None:
             sender.directed = {}
@@ -161,7 +178,7 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
     local = contact.domain in site.hosts
 
     async def change(account: Account | None) -> None:
-        if account is None:
+        if not owns(account, sender):
             return
         step = OUTBOUND[type_][account.roster.state(contact)]
         before = account.roster.get(contact)
@@ -172,21 +189,15 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
         elif type_ == "unsubscribed" and item.approved:
             after = _with_approval(after, approved=False)
         if before is None and type_ == "subscribe" and len(account.roster) >= site.settings.roster_items:
-            bounce(sender, stanza, StanzaError("resource-constraint", app="roster_items"))
-            return
+            raise StanzaError("resource-constraint", app="roster_items")
         if after != before and not (before is None and after == item):
-            try:
-                await account.put(after)
-            except Exception:
-                bounce(sender, stanza, StanzaError("internal-server-error"))
-                raise
+            await account.put(after)
             if after.listed:
                 push(site, account, after)
         if not step.passes:
             return
         if not local:
-            bounce(sender, stanza, StanzaError("remote-server-not-found"))
-            return
+            raise StanzaError("remote-server-not-found")
 
         def then() -> None:
             # 3.1.5, 3.2.2: presence follows the stanza that allows it or ends it
@@ -195,12 +206,17 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
             elif type_ == "unsubscribed" and item.subscription in ("from", "both"):
                 _hide_presence(site, user, contact)
 
-        inbound(site, contact, user, type_, routed, sender, then)
+        inbound(site, contact, user, type_, routed, undelivered, then)
 
-    try:
-        site.accounts.perform(user, change)
-    except StanzaError as error:
+    def refused(error: StanzaError) -> None:
         bounce(sender, stanza, error)
+
+    def undelivered(error: StanzaError) -> None:
+        bounce(sender, stanza, error)
+        if type_ == "subscribe":
+            _reply(site, user, contact, "unsubscribed")  # 7-5.3: no request stays open
+
+    site.accounts.perform(user, change, refused)
 
 
 def inbound(
@@ -209,10 +225,13 @@ def inbound(
     contact: JID,
     type_: SubscriptionType,
     stanza: bytes,
-    sender: Resource | None = None,
+    refused: Refused = lambda _error: None,
     then: Callable[[], None] = lambda: None,
 ) -> None:
-    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3); `then` comes after it."""
+    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3).
+
+    `then` comes after it; `refused` is told if it cannot be processed.
+    """
 
     async def change(account: Account | None) -> None:
         if account is None:
@@ -252,14 +271,7 @@ def inbound(
             _hide_presence(site, user, contact)
         then()
 
-    try:
-        site.accounts.perform(user, change)
-    except StanzaError as error:
-        if sender is not None and type_ == "subscribe":
-            sender.send(
-                b"<presence type='error' from='" + user.wire + b"' to='" + sender.jid.wire + b"'>"
-                + error.to_xml() + b"</presence>"
-            )  # fmt: skip
+    site.accounts.perform(user, change, refused)
 
 
 def _reply(site: Site, contact: JID, user: JID, type_: SubscriptionType) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from xmppd.core import presence
 from xmppd.core.accounts import Account
 from xmppd.core.site import Site
+from xmppd.errors import StanzaError
+from xmppd.events import fields
 from xmppd.jid import JID
+
+log = logging.getLogger("xmppd.core.removal")
 
 
 def tell_contacts(site: Site, gone: JID, holders: Iterable[JID]) -> None:
@@ -31,6 +36,9 @@ def tell_contacts(site: Site, gone: JID, holders: Iterable[JID]) -> None:
         if item.listed:
             presence.push(site, account, None, removed=gone)
 
+    def failed(error: StanzaError) -> None:
+        log.error("contact not told", extra=fields(account=str(gone), condition=error.condition))
+
     for holder in holders:
         # the account's roster in memory may not have been read since the store took the item out
-        site.accounts.perform(holder, take_out)
+        site.accounts.perform(holder, take_out, failed)

@@ -60,10 +60,11 @@ class Sessions:
         """The stream of a resource has ended: others learn it, and nothing more is sent to it."""
         if self.site.table.full(resource.jid.norm) is not resource:
             return
+        # first: its closing tag may be out, so what follows must not reach the stream itself
+        resource.gone()
         presence.withdraw(self.site, resource, None)
         if self.site.table.unbind(resource):
             self.site.accounts.disconnected(resource.account.account)
-        resource.gone()
 
     def end(self, resource: Resource, error: StreamError | None) -> None:
         """Close the stream of a resource and take it out at once."""

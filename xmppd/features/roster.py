@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from xmppd import ns
 from xmppd._fast.element import Element
 from xmppd.core import presence
-from xmppd.core.accounts import Account
+from xmppd.core.accounts import Account, owns
 from xmppd.core.iq import Request, Routes, Scope
 from xmppd.errors import StanzaError
 from xmppd.jid import JID, JIDError
@@ -33,21 +33,15 @@ async def set_(request: Request) -> bytes:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def change(account: Account | None) -> None:
-        try:
-            if account is None:
-                raise StanzaError("item-not-found")
-            if wish is None:
-                await _remove(request, account, contact)
-            else:
-                await _update(request, account, contact, wish)
-        except Exception as error:
-            if not done.done():
-                done.set_exception(error)
+        if not owns(account, request.sender):
+            raise StanzaError("item-not-found")
+        if wish is None:
+            await _remove(request, account, contact)
         else:
-            if not done.done():
-                done.set_result(None)
+            await _update(request, account, contact, wish)
+        done.set_result(None)
 
-    request.site.accounts.perform(request.to, change)
+    request.site.accounts.perform(request.to, change, done.set_exception)
     await done
     return b""
 

@@ -160,23 +160,29 @@ class Service:
         count("partial_bytes_evicted")
         next(held, latest).close(StreamError("policy-violation", app="partial_bytes_total"))
 
+    def end(self, account: JID, error: StreamError, connections: Iterable[Conn]) -> None:
+        """End every stream of an account among `connections`, those too that are still being negotiated."""
+        for session in self._all(connections):
+            if session.stream.speaks_for(account):
+                session.close(error)
+
     async def shut_down(self, connections: Callable[[], Iterable[Conn]]) -> None:
         """End every stream with system-shutdown; returns when all have ended, at most after the close time-out.
 
         `connections` lists the open connections, ours among them.
         """
         self._empty = asyncio.Event()
-        for session in self._all(connections):
+        for session in self._all(connections()):
             session.close(StreamError("system-shutdown"))
         if self.connections:
             try:
                 await asyncio.wait_for(self._empty.wait(), self.policy.times.close_s + 2 * TICK_S)
             except TimeoutError:
-                for session in self._all(connections):
+                for session in self._all(connections()):
                     session.wire.conn.abort()
 
-    def _all(self, connections: Callable[[], Iterable[Conn]]) -> list[Session]:
-        wires = [conn.handler for conn in connections() if isinstance(conn.handler, Wire)]
+    def _all(self, connections: Iterable[Conn]) -> list[Session]:
+        wires = [conn.handler for conn in connections if isinstance(conn.handler, Wire)]
         return [wire.session for wire in wires if wire.session is not None and wire.session.service is self]
 
 

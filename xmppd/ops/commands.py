@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from xmppd import __version__
+from xmppd._fast.conn import NetLoop
 from xmppd._fast.route import Resource
 from xmppd.auth import LocalAuth
 from xmppd.config import ConfigError
@@ -35,6 +36,7 @@ class Running(Protocol):
     site: Site
     sessions: Sessions
     c2s: Service
+    net: NetLoop
     health: Health
 
     def figures(self) -> dict[str, Any]:
@@ -72,9 +74,11 @@ class _Live:
 
     def end(self, account: JID) -> int:
         resources = self._server.sessions.of(account)
+        error = StreamError("not-authorized", "the account is not active")  # 3-9.2
         for resource in resources:
-            # 3-9.2
-            self._server.sessions.end(resource, StreamError("not-authorized", "the account is not active"))
+            self._server.sessions.end(resource, error)
+        # whoever has logged in and not bound yet, or is logging in, was let in by what was true before
+        self._server.c2s.end(account, error, self._server.net.connections())
         return len(resources)
 
     async def removed(self, account: JID, deleted: Deleted) -> None:

@@ -22,7 +22,7 @@ class Live(Protocol):
         """How many resources are connected."""
 
     def end(self, account: JID) -> int:
-        """End the account's streams; how many there were."""
+        """End the account's streams, those being negotiated too; how many resources there were."""
 
     async def removed(self, account: JID, deleted: Deleted) -> None:
         """The account is gone from the store: tell its contacts (RFC 6121 2.5.2)."""
@@ -117,11 +117,9 @@ class Users:
     async def delete(self, params: Params, _progress: Progress) -> Any:
         """Sessions end, contacts are told, everything of the account goes."""
         jid, local, domain = self._named(params)
-        # disabled first: nobody logs in between the end of the sessions and the end of the account
-        await self._store.accounts.set_enabled(local, domain, False)
-        ended = self._live.end(jid)
+        # first, and in one transaction: if the store cannot do it, nothing has changed
         deleted = await self._store.accounts.delete(local, domain)
-        ended += self._live.end(jid)
+        ended = self._live.end(jid)
         await self._live.removed(jid, deleted)
         contacts = (JID.parse(item.jid) for item in deleted.roster if item.listed)
         return {

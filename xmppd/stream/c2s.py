@@ -190,6 +190,17 @@ class C2SStream:
             return self.jid.domain
         return self._negotiation.opening.host if self._negotiation and self._negotiation.opening else None
 
+    def speaks_for(self, account: JID) -> bool:
+        """Whether the stream is logged in as an account, or is about to be: somebody is proving that it may."""
+        if self.jid is not None:
+            return self.jid.bare == account
+        talk = self._negotiation
+        if talk is None:
+            return False
+        if talk.account is not None or talk.exchange is None or talk.opening is None:
+            return talk.account == account
+        return (talk.exchange.username, talk.opening.host) == (account.local, account.domain)
+
     # --- inputs --------------------------------------------------------------------------------------------
 
     def header(self, header: StreamHeader) -> list[Action]:

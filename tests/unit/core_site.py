@@ -1,0 +1,195 @@
+"""The core without a server: real routing table, router and accounts, a store that does what a test wants, clients
+that are socket pairs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from xmppd._fast.conn import NetLoop, PyHandler
+from xmppd._fast.reader import Stanza
+from xmppd.core import iq
+from xmppd.core.router import Router
+from xmppd.core.sessions import Sessions
+from xmppd.core.site import CoreSettings, Site
+from xmppd.errors import StanzaError, StreamError
+from xmppd.features import disco, ping, roster, session, time, version
+from xmppd.jid import JID
+from xmppd.records import RosterItem
+
+HOST = "example.org"
+
+
+def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """A test that is a coroutine, in an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 20))
+
+    return run
+
+
+class FakeRecords:
+    """Rosters in memory. `fail` is raised by the next calls for these accounts; `gate` holds back every answer."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, int] = {}
+        self.items: dict[int, dict[str, RosterItem]] = defaultdict(dict)
+        self.version = 1
+        self.fail_load: dict[str, Exception] = {}
+        self.fail_put: dict[int, Exception] = {}
+        self.gate: asyncio.Event | None = None
+        self.loads = 0
+
+    def add(self, name: str) -> int:
+        self.ids[f"{name}@{HOST}"] = new = len(self.items) + 1
+        self.items[new] = {}
+        return new
+
+    def delete(self, name: str) -> None:
+        self.items[self.ids.pop(f"{name}@{HOST}")].clear()
+
+    async def _wait(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+
+    async def load(self, account: JID) -> tuple[int, int, list[RosterItem]] | None:
+        self.loads += 1
+        if (error := self.fail_load.get(str(account))) is not None:
+            raise error
+        id_ = self.ids.get(str(account))
+        found = None if id_ is None else (id_, self.version, list(self.items[id_].values()))
+        await self._wait()
+        return found
+
+    async def put(self, account_id: int, item: RosterItem) -> int:
+        await self._wait()
+        if (error := self.fail_put.get(account_id)) is not None:
+            raise error
+        if account_id not in self.ids.values():
+            raise StanzaError("item-not-found")
+        self.items[account_id][item.jid] = item
+        self.version += 1
+        return self.version
+
+    async def remove(self, account_id: int, contact: str) -> int | None:
+        await self._wait()
+        if (error := self.fail_put.get(account_id)) is not None:
+            raise error
+        self.items[account_id].pop(contact, None)
+        self.version += 1
+        return self.version
+
+
+class FakeClient:
+    """A bound resource: what it says goes to the router, what it is sent can be read."""
+
+    def __init__(self, core: CoreSite, conn: object, peer: socket.socket) -> None:
+        self.core = core
+        self.conn = conn
+        self.peer = peer
+        self.ended: list[StreamError | None] = []
+
+    def close(self, error: StreamError | None) -> None:
+        """What the core calls."""
+        self.ended.append(error)
+
+    def send(self, *stanzas: str) -> None:
+        for stanza in stanzas:
+            self.core.router.route(self.resource, Stanza.parse(stanza.encode()))
+
+    def raw(self) -> bytes:
+        """The bytes that came since the last look."""
+        try:
+            return self.peer.recv(1 << 22)
+        except BlockingIOError:
+            return b""
+
+    def read(self) -> list[ET.Element]:
+        """The stanzas that came since the last look."""
+        return list(ET.fromstring(b"<s xmlns='jabber:client'>" + self.raw() + b"</s>"))  # noqa: S314 (our own)
+
+    @property
+    def bare(self) -> str:
+        return str(self.resource.jid.bare)
+
+    @property
+    def jid(self) -> str:
+        return str(self.resource.jid)
+
+
+class CoreSite:
+    """Use as `async with`."""
+
+    def __init__(self, names: Iterable[str] = ("ann", "ben"), **settings: object) -> None:
+        self.records = FakeRecords()
+        for name in names:
+            self.records.add(name)
+        self.site = Site(frozenset([HOST]), self.records, CoreSettings(**settings))  # type: ignore[arg-type]
+        modules = (roster, ping, version, time, session)
+        routes = iq.merge([disco.routes(disco.FEATURES), *(module.ROUTES for module in modules)])
+        self.router = Router(self.site, routes)
+        self.sessions = Sessions(self.site)
+        self._peers: list[socket.socket] = []
+
+    async def __aenter__(self) -> CoreSite:
+        self.net = NetLoop(asyncio.get_running_loop(), workers=1)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.net.close()
+        for peer in self._peers:
+            peer.close()
+
+    def connection(self) -> FakeClient:
+        """A connection without a resource."""
+        ours, peer = socket.socketpair()
+        peer.setblocking(False)
+        self._peers.append(peer)
+        return FakeClient(self, self.net.adopt(ours.detach(), PyHandler()), peer)
+
+    async def login(self, name: str, resource: str | None = None) -> FakeClient:
+        client = self.connection()
+        account = JID.parse(f"{name}@{HOST}")
+        client.resource = await self.sessions.bind(account, resource, client.conn, None, client)
+        return client
+
+    async def settle(self) -> None:
+        """Until all that was asked has been done and sent."""
+        await self.site.drain()
+        for _ in range(4):
+            await asyncio.sleep(0)
+
+    def item(self, name: str, contact: str) -> RosterItem | None:
+        """What the store has; memory must agree."""
+        stored = self.records.items[self.records.ids[f"{name}@{HOST}"]].get(contact)
+        account = self.site.accounts.get(JID.parse(f"{name}@{HOST}"))
+        if account is not None:
+            assert account.roster.get(JID.parse(contact)) == stored
+        return stored
+
+    async def until(self, wanted: Callable[[], object]) -> None:
+        """Let the loop turn until `wanted()`."""
+        for _ in range(1000):
+            if wanted():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("it did not come to that")
+
+
+async def subscribe(core: CoreSite, ann: FakeClient, ben: FakeClient) -> None:
+    """Both see each other's presence; what they were sent is thrown away."""
+    for one, other in ((ann, ben), (ben, ann)):
+        one.send(f"<presence type='subscribe' to='{other.bare}'/>")
+        await core.settle()
+        other.send(f"<presence type='subscribed' to='{one.bare}'/>")
+        await core.settle()
+    ann.raw()
+    ben.raw()

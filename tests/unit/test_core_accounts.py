@@ -1,0 +1,92 @@
+"""Accounts in memory: loading, queues, eviction, and what is left of an account that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.unit.core_site import HOST, CoreSite, in_loop
+from tests.xmpp_client import condition
+from xmppd.errors import StanzaError
+from xmppd.jid import JID
+from xmppd.records import RosterItem
+
+ANN, BEN = JID.parse(f"ann@{HOST}"), JID.parse(f"ben@{HOST}")
+
+
+def delete(core, name):
+    """What `user del` does, without its waiting."""
+    core.records.delete(name)
+    jid = JID.parse(f"{name}@{HOST}")
+    for resource in core.sessions.of(jid):
+        core.sessions.end(resource, None)
+    core.site.accounts.forget(jid)
+
+
+@in_loop
+async def test_a_log_in_that_waits_for_the_disk_does_not_bring_a_deleted_account_back():
+    async with CoreSite() as core:
+        core.records.items[1][str(BEN)] = RosterItem(str(BEN), subscription="both")
+        core.records.gate = asyncio.Event()
+        waiting = asyncio.create_task(core.login("ann"))
+        await core.until(lambda: core.records.loads)
+        delete(core, "ann")
+        core.records.gate.set()
+        with pytest.raises(StanzaError):
+            await waiting
+        core.records.add("ann")
+        fresh = await core.login("ann")
+        assert list(fresh.resource.account.account.roster) == []
+
+
+@in_loop
+async def test_what_a_former_account_asked_does_not_reach_the_new_one_of_its_name():
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        core.records.gate = asyncio.Event()
+        add = "<iq type='set' id='i'><query xmlns='jabber:iq:roster'><item jid='{}'/></query></iq>"
+        ann.send(add.format("one@x"), add.format("two@x"), f"<presence type='subscribe' to='{BEN}'/>")
+        await asyncio.sleep(0)
+        delete(core, "ann")
+        new = core.records.add("ann")
+        core.records.gate.set()
+        await core.settle()
+        ann.send(add.format("three@x"), f"<presence type='subscribe' to='{BEN}'/>")  # behind our closing tag
+        await core.settle()
+        assert core.records.items[new] == core.records.items[core.records.ids[str(BEN)]] == {}
+
+
+@in_loop
+async def test_an_account_is_one_while_a_job_has_it():
+    async with CoreSite() as core:
+        core.site.accounts._idle_limit = 0
+        seen = []
+
+        async def job(account):
+            seen.append(account)
+            await core.site.accounts.load(BEN)  # evicts it
+            seen.append(await core.site.accounts.load(ANN))
+
+        core.site.accounts.perform(ANN, job, seen.append)
+        core.site.accounts.perform(ANN, job, seen.append)
+        await core.settle()
+        assert len(seen) == 4
+        assert len(set(map(id, seen))) == 1
+
+
+@in_loop
+async def test_a_full_queue_refuses():
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        core.site.accounts._queue_limit = 2
+        core.records.gate = asyncio.Event()
+        for n in range(5):
+            ann.send(
+                f"<iq type='set' id='{n}'><query xmlns='jabber:iq:roster'><item jid='c{n}@x'/></query></iq>"
+            )
+        await asyncio.sleep(0)
+        core.records.gate.set()
+        await core.settle()
+        answers = {answer.get("id"): condition(answer) for answer in ann.read()}
+        assert list(answers.values()).count("resource-constraint") == 5 - len(core.records.items[1]) > 0

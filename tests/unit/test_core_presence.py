@@ -1,0 +1,122 @@
+"""Presence and subscriptions between local accounts, turn by turn (RFC 6121 3 and 4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
+from tests.xmpp_client import condition, find
+from xmppd.errors import StanzaError
+
+ANN, BEN = f"ann@{HOST}", f"ben@{HOST}"
+
+
+def types(elements):
+    return [(e.tag.rpartition("}")[2], e.get("type"), e.get("from")) for e in elements]
+
+
+@pytest.mark.req("8-20.1", "1-18.b")
+@in_loop
+async def test_who_has_left_does_not_become_available_again():
+    """What came behind our closing tag is processed, but nobody would ever withdraw its presence."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ann.send("<presence/>")
+        ben.send("<presence/>")
+        await subscribe(core, ann, ben)
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        assert types(ben.read()) == [("presence", "unavailable", ann.jid)]
+        ann.send("<presence/>", f"<presence to='{ben.jid}'/>", f"<message to='{ben.jid}'/>")
+        await core.settle()
+        assert types(ben.read()) == [("message", None, ann.jid)]
+
+
+@in_loop
+async def test_nothing_is_sent_to_a_stream_that_ends():
+    """Its closing tag is out already."""
+    async with CoreSite() as core:
+        ann = await core.login("ann", "a")
+        ann.send("<presence/>", f"<presence to='{ann.jid}'/>", f"<presence to='{ann.bare}'/>")
+        await core.settle()
+        ann.raw()
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        assert ann.raw() == b""
+
+
+@pytest.mark.req("8-17.a", "8-17.x1", "8-20.1")
+@in_loop
+async def test_unavailable_presence_comes_once():
+    async with CoreSite(["ann", "ben", "eve"]) as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        silent, eve = await core.login("ben", "silent"), await core.login("eve", "e")
+        for client in (ann, ben, eve):
+            client.send("<presence/>")
+        await subscribe(core, ann, ben)
+        for to in (ben.bare, ben.jid, silent.jid, eve.jid):
+            ann.send(f"<presence to='{to}'/>")
+        await core.settle()
+        for client in (ben, silent, eve):
+            client.raw()
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        for client in (ben, silent, eve):
+            assert types(client.read()) == [("presence", "unavailable", ann.jid)]
+
+
+@in_loop
+async def test_two_accounts_that_ask_each_other_at_once():
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann"), await core.login("ben")
+        for client in (ann, ben):
+            client.send("<presence/>")
+        ann.send(f"<presence type='subscribe' to='{BEN}'/>")
+        ben.send(f"<presence type='subscribe' to='{ANN}'/>")
+        await core.settle()
+        ann.send(f"<presence type='subscribed' to='{BEN}'/>")
+        ben.send(f"<presence type='subscribed' to='{ANN}'/>")
+        await core.settle()
+        assert core.item("ann", BEN).subscription == core.item("ben", ANN).subscription == "both"
+
+
+@pytest.mark.req("7-5.3")
+@in_loop
+async def test_a_contact_that_cannot_be_read_refuses_the_request():
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
+        core.records.fail_load[BEN] = StanzaError("internal-server-error")
+        ann.send(f"<presence type='subscribe' to='{BEN}' id='s'/>")
+        await core.settle()
+        error = find(ann.read(), "presence", type="error")[0]
+        assert (condition(error), error.get("from"), error.get("id")) == ("internal-server-error", BEN, "s")
+        assert not core.item("ann", BEN).ask
+
+
+@in_loop
+async def test_a_contact_that_cannot_be_written_refuses_the_request():
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        core.records.fail_put[2] = StanzaError("internal-server-error")
+        ann.send(f"<presence type='subscribe' to='{BEN}' id='s'/>")
+        await core.settle()
+        error = find(ann.read(), "presence", type="error")[0]
+        assert (condition(error), error.get("from")) == ("internal-server-error", BEN)
+        assert not core.item("ann", BEN).ask
+        assert core.item("ben", ANN) is None
+
+
+@in_loop
+async def test_a_change_that_cannot_be_written_is_refused_once():
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        core.records.fail_put[1] = StanzaError("resource-constraint")
+        ann.send(f"<presence type='subscribe' to='{BEN}' id='s'/>")
+        ann.send(f"<iq type='set' id='q'><query xmlns='jabber:iq:roster'><item jid='{BEN}'/></query></iq>")
+        await core.settle()
+        assert [(condition(e), e.get("id")) for e in ann.read()] == [
+            ("resource-constraint", "s"),
+            ("resource-constraint", "q"),
+        ]
+        assert core.item("ann", BEN) is None
