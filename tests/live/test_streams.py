@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import ssl
 import xml.etree.ElementTree as ET
@@ -338,3 +339,39 @@ def test_one_byte_at_a_time(site):
         for byte in f"<iq type='set' id='b'><bind xmlns='{BIND}'><resource>ü</resource></bind></iq>".encode():
             client.send(bytes([byte]))
         assert ET.tostring(client.until("iq", id="b"), encoding="unicode").count("alice@localhost/ü") == 1
+
+
+def _unwrap(client):
+    client.sock.settimeout(0.1)
+    with contextlib.suppress(TimeoutError, OSError, ssl.SSLError):
+        client.sock.unwrap()  # close_notify in the same segment as the data, or right behind it
+
+
+@pytest.mark.req("1-18.d")
+@pytest.mark.parametrize("end", [_unwrap, lambda client: client.sock.shutdown(socket.SHUT_WR)])
+@pytest.mark.parametrize("tag", ["", "</stream:stream>"])
+@pytest.mark.parametrize("stanzas", [200, 1900])
+def test_what_was_sent_before_the_end_is_delivered(make_site, end, tag, stanzas):
+    """More than one time slice and, with 1900, more than the rate allows at once: the end comes behind all of it."""
+    site = make_site("[limits]\nstanzas_per_s = 1000\nburst_s = 1\n")
+    with site.login("bob") as bob, site.login("alice") as alice:
+        alice.send("".join(f"<message to='{bob.jid}' id='m{i}'/>" for i in range(stanzas)) + tag)
+        end(alice)
+        assert [bob.next().get("id") for _ in range(stanzas)] == [f"m{i}" for i in range(stanzas)]
+
+
+@pytest.mark.req("1-11.1")
+def test_a_whole_session_in_one_piece_with_its_end(site, user):
+    """Answers are awaited three times (password, account, IQ) while the end of the connection is known already."""
+    name = user("hasty")
+    with site.login("bob") as bob, site.connect() as client:
+        client.open()
+        client.starttls(site.ca)
+        auth = base64.b64encode(f"\0{name}\0{PASSWORD.format(user=name)}".encode()).decode()
+        client.send(
+            f"{HEADER}<auth xmlns='{SASL}' mechanism='PLAIN'>{auth}</auth>{HEADER}"
+            f"<iq type='set' id='b'><bind xmlns='{BIND}'/></iq>"
+            f"<message to='{bob.jid}' id='hasty'/></stream:stream>"
+        )
+        _unwrap(client)
+        assert bob.until("message", id="hasty").get("from").startswith(f"{name}@localhost/")

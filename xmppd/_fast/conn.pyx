@@ -165,6 +165,7 @@ cdef enum:
     F_ASKED = 1 << 17        # Handler.again is wanted
     F_ENROLLED = 1 << 18     # in the list of connections
     F_UNHOOKED = 1 << 19     # out of the epoll set until the worker gives the SSL back
+    F_ENDED = 1 << 20        # the peer sends no more, but the handler is not through with what it sent
 
 cdef enum:
     HANDSHAKE_WHEEL
@@ -361,7 +362,7 @@ cdef class Conn:
         cdef int how = EPOLL_CTL_MOD
         if self.state == ST_CLOSED:
             return 0
-        if not self.flags & (F_EOF | F_MUTED) and (not self.flags & F_PAUSED or self.flags & F_CLOSING):
+        if not self.flags & (F_EOF | F_MUTED) and (not self.flags & (F_PAUSED | F_ENDED) or self.flags & F_CLOSING):
             mask = EPOLLIN
         if self.flags & F_BLOCKED:
             mask |= EPOLLOUT
@@ -380,14 +381,14 @@ cdef class Conn:
         return 0
 
     cpdef int pause(self) except -1:
-        """Read no more until resume()."""
+        """Read no more until resume(). If the peer ends meanwhile, that is told after it."""
         self.flags |= F_PAUSED
         return self.want()
 
     cpdef int resume(self) except -1:
         """Read again."""
         self.flags &= ~F_PAUSED
-        if self.flags & F_HELD:
+        if self.flags & (F_HELD | F_ENDED):
             self.enlist()
         return self.want()
 
@@ -905,6 +906,8 @@ cdef class NetLoop:
                             c.handler.again(c)
                         if c.flags & F_HELD and not c.flags & (F_PAUSED | F_CLOSING):
                             self.take_held(c)
+                        if c.flags & F_ENDED and c.state != ST_CLOSED:
+                            self.end_of_input(c, c.reason)
                     except Exception:
                         self.blame(c, "again")
                 if now_ns() > until:
@@ -1019,10 +1022,14 @@ cdef class NetLoop:
         return self.fail(c, R_ERROR)
 
     cdef int end_of_input(self, Conn c, int reason) except -1:
-        """The peer sends no more. What was written for it is still sent."""
+        """The peer sends no more. What it sent is still handled, and what was written for it still sent."""
         if c.state == ST_HANDSHAKE and not c.flags & F_CLOSING:
             return self.finish(c, reason)
         if not c.flags & F_CLOSING:
+            if c.flags & (F_ASKED | F_PAUSED):      # the handler keeps input that it has not looked at yet
+                c.flags |= F_ENDED
+                c.reason = <uint8_t> reason
+                return c.want()
             self.report(c, reason)
             c.flags |= F_CLOSING
             self.watch(c, LINGER_WHEEL)
