@@ -202,3 +202,18 @@ def test_deleted_account_leaves_its_contacts(site, user, pair):
     with site.login(name) as fresh:
         assert roster(fresh) == {}
         assert find(fresh.present(), "presence", type="subscribe") == []
+
+
+@pytest.mark.req("1-18.b")
+@pytest.mark.parametrize("to", ["", " to='{two}'"])
+def test_presence_behind_our_closing_tag_shows_nobody(site, user, to):
+    """What comes late is processed, but the resource has gone: its contacts would see a ghost for ever."""
+    name = user("ghost")
+    with site.login(name, "one") as one, site.login(name, "two") as two:
+        two.present()
+        one.present()
+        two.fence()
+        site.command("session", "kick", one.jid)
+        one.send(f"<presence{to.format(two=two.jid)}/><message to='{two.jid}' id='late'/></stream:stream>")
+        assert two.until("presence", type="unavailable").get("from") == one.jid
+        assert two.next().get("id") == "late"
