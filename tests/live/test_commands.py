@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.site import PASSWORD, Site
-from tests.xmpp_client import SASL, StreamClosed, condition
+from tests.xmpp_client import StreamClosed
 
 
 def until(wanted, within_s=20.0):
@@ -179,20 +179,3 @@ def test_a_certificate_that_expires_soon_is_a_warning(make_site):
     (warning,) = until(lambda: site.status["warnings"])
     assert (warning["code"], warning["subject"]) == ("certificate-expiring", "localhost")
     assert "in 9 days" in warning["text"]
-
-
-@pytest.mark.req("3-9.2")
-@pytest.mark.parametrize("word", ["disable", "del"])
-def test_who_has_logged_in_but_not_bound_loses_the_account_too(site, user, word):
-    """Nor does the stream get a new account of that name."""
-    name = user("gone")
-    with site.connect() as client:
-        client.secure(site.ca)
-        assert client.plain(name, PASSWORD.format(user=name)).tag == f"{{{SASL}}}success"
-        client.open()
-        site.command("user", word, f"{name}@localhost")
-        if word == "del":
-            site.add_user(name)
-        assert condition(client.until("error")) == "not-authorized"
-        with pytest.raises(StreamClosed):
-            client.next()

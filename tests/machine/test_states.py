@@ -207,10 +207,6 @@ INPUTS: dict[Event, list[Callable[[Wire], object]]] = {
     ],
     Event.BOUND: [lambda wire: wire.stream.bound(JID("juliet", HOST, "balcony"))],
     Event.BIND_FAILED: [lambda wire: wire.stream.bind_failed(StanzaError("conflict"))],
-    Event.REVOKED: [
-        lambda wire: wire.stream.revoked(JID("juliet", HOST)),
-        lambda wire: wire.stream.revoked(JID("romeo", HOST)),
-    ],
     Event.CLOSE: [
         lambda wire: wire.stream.close(StreamError("system-shutdown")),
         lambda wire: wire.stream.close(),
@@ -270,28 +266,6 @@ def test_an_answer_to_another_question_is_our_fault() -> None:
     wire.perform(wire.stream.verified("ok"))
     assert b"internal-server-error" in wire.take()
     assert wire.state is State.CLOSING
-
-
-@pytest.mark.req("3-9.2")
-@pytest.mark.parametrize("way", [checking, looking_up, proving])
-@pytest.mark.parametrize(("revoked", "gets_in"), [("juliet", False), ("romeo", True)])
-def test_an_account_revoked_during_login_does_not_get_in(
-    way: Callable[[Wire], Wire], revoked: str, gets_in: bool
-) -> None:
-    """It learns so only from the end of its own attempt; the next one is judged by itself."""
-    wire = way(at_login())
-    assert wire.stream.revoked(JID(revoked, HOST)) == []
-    if way is looking_up:
-        wire.answer()
-    if way is checking:
-        wire.answer()
-    else:
-        wire.perform(scram_final(wire))
-    assert (wire.state is State.AUTHENTICATED) is gets_in
-    assert (b"<not-authorized/>" in wire.take()) is not gets_in
-    if not gets_in:
-        checking(wire).answer()
-        assert wire.state is State.AUTHENTICATED
 
 
 def test_late_answers_are_dropped() -> None:

@@ -107,7 +107,6 @@ class Service:
         self.connections = 0
         self.waiting: dict[Session, asyncio.Task[None]] = {}  # for an answer to a session's question
         self.unauthenticated: dict[Session, None] = {}  # oldest first
-        self.unbound: dict[Session, None] = {}  # those and the ones that have logged in, but have no resource
         self._sources: dict[str, Source] = {}
         self._empty: asyncio.Event | None = None
 
@@ -134,7 +133,6 @@ class Service:
         source.connections += 1
         self.connections += 1
         self.unauthenticated[session] = None
-        self.unbound[session] = None
         return session.wire
 
     def select(self, conn: Conn, sni: str | None) -> TLSContext | None:
@@ -149,7 +147,6 @@ class Service:
     def forget(self, session: Session) -> None:
         """The connection of a session has ended."""
         self.unauthenticated.pop(session, None)
-        self.unbound.pop(session, None)
         self.connections -= 1
         session.source.connections -= 1
         if not session.source.connections:
@@ -164,11 +161,6 @@ class Service:
                 count("partial_bytes_evicted")
                 session.close(StreamError("policy-violation", app="partial_bytes_total"))
                 return
-
-    def revoke(self, account: JID) -> None:
-        """`account` was disabled or deleted: nobody who began to log in before gets in as it."""
-        for session in list(self.unbound):
-            session.revoke(account)
 
     async def shut_down(self, connections: Callable[[], Iterable[Conn]]) -> None:
         """End every stream with system-shutdown; returns when all have ended, at most after the close time-out.
@@ -299,10 +291,6 @@ class Session(Deadline):
         """End the stream from our side."""
         self._run(self.stream.close(error))
 
-    def revoke(self, account: JID) -> None:
-        """The account must not be logged in to any more."""
-        self._run(self.stream.revoked(account))
-
     # deadlines
 
     def _expire_in(self, seconds: float) -> None:
@@ -397,7 +385,6 @@ class Session(Deadline):
 
     def _opened(self, _action: act.Opened) -> None:
         assert self.resource is not None
-        self.service.unbound.pop(self, None)
         self.wire.attach_resource(self.resource)
         self.wire.reader.settle()
         self._expire_in(self.service.policy.times.idle_ping_s)

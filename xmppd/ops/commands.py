@@ -75,7 +75,6 @@ class _Live:
         for resource in resources:
             # 3-9.2
             self._server.sessions.end(resource, StreamError("not-authorized", "the account is not active"))
-        self._server.c2s.revoke(account)
         return len(resources)
 
     async def removed(self, account: JID, deleted: Deleted) -> None:

@@ -130,7 +130,6 @@ class _Negotiation:
         "offered",
         "opening",
         "question",
-        "spoilt",
         "tls",
     )
 
@@ -142,7 +141,6 @@ class _Negotiation:
         self.mechanism = ""
         self.exchange: sasl.Exchange | None = None
         self.question: LookUp | Verify | None = None
-        self.spoilt = False  # the account was revoked while the exchange was on
         self.failures = 0
         self.account: JID | None = None
         self.bind_id: str | None = None
@@ -236,13 +234,6 @@ class C2SStream:
     def bind_failed(self, error: StanzaError) -> list[Action]:
         """The answer to `Bind`: it is refused; the client may try again (7.7.3)."""
         return self._step(Event.BIND_FAILED, error)
-
-    def revoked(self, account: JID) -> list[Action]:
-        """`account` was disabled or deleted: what it has proven, or is about to prove, counts no more.
-
-        A stream that has a resource is ended by the core instead (`close`).
-        """
-        return self._step(Event.REVOKED, account)
 
     def close(self, error: StreamError | None = None) -> list[Action]:
         """The server wants the stream to end, with a stream error or in peace."""
@@ -364,7 +355,6 @@ class C2SStream:
         domain = talk.opening.host if talk.opening else ""
         exchange = mechanism.begin(sasl.Surroundings(domain, talk.bindings, plus_offered))
         talk.exchange = exchange
-        talk.spoilt = False
         if data is None:  # all our mechanisms let the client speak first
             return self._advance(lambda: sasl.Challenge(b""))
         return self._advance(lambda: exchange.respond(data))
@@ -413,8 +403,6 @@ class C2SStream:
             self.state = State.CHALLENGED
             return [Send(_sasl_element("challenge", step.data or None))]
         if isinstance(step, sasl.Proven):
-            if self._talk.spoilt:  # the keys or the verdict are older than the revocation
-                return self._failed(SaslFailure("not-authorized"))
             return self._proven(step)
         self._talk.question = step
         self.state = State.CHECKING
@@ -443,18 +431,6 @@ class C2SStream:
 
     def _abort(self, stanza: Stanza) -> list[Action]:
         return self._failed(SaslFailure("aborted"))  # 3-23.1
-
-    def _spoil(self, account: JID) -> list[Action]:
-        talk = self._talk
-        if talk.exchange is not None and talk.opening is not None:
-            claimed = talk.exchange.username, talk.opening.host
-            talk.spoilt = talk.spoilt or claimed == (account.local, account.domain)
-        return []
-
-    def _revoked(self, account: JID) -> list[Action]:
-        if self._talk.account != account:
-            return []
-        return self._end(StreamError("not-authorized", "the account is not active"))  # 3-9.2
 
     def _failed(self, failure: SaslFailure) -> list[Action]:
         """One attempt failed; the last allowed one ends the stream (3-22, 3-24, 3-25)."""

@@ -47,7 +47,6 @@ class Event(StrEnum):
     VERIFIED = "verified"
     BOUND = "bound"
     BIND_FAILED = "bind failed"
-    REVOKED = "account revoked"
     CLOSE = "close asked for"
     TIMEOUT_NEGOTIATION = "negotiation time-out"
     TIMEOUT_CLOSE = "close time-out"
@@ -83,7 +82,6 @@ DEFAULTS: Final[dict[Event, Transition]] = {
     E.VERIFIED: Transition("fault", (S.CLOSING,)),
     E.BOUND: Transition("fault", (S.CLOSING,)),
     E.BIND_FAILED: Transition("fault", (S.CLOSING,)),
-    E.REVOKED: Transition("ignore", ()),
     E.CLOSE: Transition("close_asked", (S.CLOSING,)),
     E.TIMEOUT_NEGOTIATION: Transition("too_slow", (S.CLOSING,)),
     E.TIMEOUT_CLOSE: Transition("ignore", ()),
@@ -102,15 +100,6 @@ def _sasl(*rest: State) -> dict[Event, Transition]:
 
 # an answer is awaited and reading should have stopped: who feeds us is at fault
 _DEAF: Final = dict.fromkeys((E.HEADER, *FIRST_LEVEL), Transition("fault", (S.CLOSING,)))
-
-# who has proven nothing yet is told nothing either: the attempt that is on fails at its end
-_SPOIL: Final = {E.REVOKED: Transition("spoil", ())}
-
-
-def _revoke(here: State) -> dict[Event, Transition]:
-    """The row of an account that may not log in any more, where it has."""
-    return {E.REVOKED: Transition("revoked", (here, S.CLOSING))}
-
 
 _IGNORE: Final = dict.fromkeys(Event, Transition("ignore", ()))
 _DROP: Final = Transition("drop", (S.CLOSED,))
@@ -131,26 +120,17 @@ TRANSITIONS: Final[dict[State, dict[Event, Transition]]] = {
     S.LOGIN: _sasl(S.LOGIN),
     S.CHALLENGED: {
         **_sasl(S.PLAIN, S.LOGIN),
-        **_SPOIL,
         E.RESPONSE: Transition("respond", (S.PLAIN, S.LOGIN, S.CHECKING, S.AUTHENTICATED, S.CLOSING)),
     },
     S.CHECKING: {
         **_DEAF,
-        **_SPOIL,
         E.CREDENTIALS: Transition("found", (S.PLAIN, S.LOGIN, S.CHALLENGED, S.CLOSING)),
         E.VERIFIED: Transition("judged", (S.LOGIN, S.AUTHENTICATED, S.CLOSING)),
     },
-    S.AUTHENTICATED: {
-        **_revoke(S.AUTHENTICATED),
-        E.HEADER: Transition("greet", (S.UNBOUND, S.CLOSING)),
-    },
-    S.UNBOUND: {
-        **_revoke(S.UNBOUND),
-        E.STANZA: Transition("bind", (S.UNBOUND, S.BINDING, S.CLOSING)),
-    },
+    S.AUTHENTICATED: {E.HEADER: Transition("greet", (S.UNBOUND, S.CLOSING))},
+    S.UNBOUND: {E.STANZA: Transition("bind", (S.UNBOUND, S.BINDING, S.CLOSING))},
     S.BINDING: {
         **_DEAF,
-        **_revoke(S.BINDING),
         E.BOUND: Transition("opened", (S.OPEN,)),
         E.BIND_FAILED: Transition("bind_refused", (S.UNBOUND, S.CLOSING)),
     },
