@@ -229,3 +229,18 @@ def test_a_store_that_cannot_be_written(make_site):
         subscribe(alice, bob)
         assert roster(alice)["bob@localhost"][:2] == ("both", None)
     assert "Traceback" not in site.log
+
+
+@pytest.mark.req("1-18.b")
+@pytest.mark.parametrize("to", ["", " to='{two}'"])
+def test_presence_behind_our_closing_tag_shows_nobody(site, user, to):
+    """What comes late is processed, but the resource has gone: its contacts would see a ghost for ever."""
+    name = user("ghost")
+    with site.login(name, "one") as one, site.login(name, "two") as two:
+        two.present()
+        one.present()
+        two.fence()
+        site.command("session", "kick", one.jid)
+        one.send(f"<presence{to.format(two=two.jid)}/><message to='{two.jid}' id='late'/></stream:stream>")
+        assert two.until("presence", type="unavailable").get("from") == one.jid
+        assert two.next().get("id") == "late"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import ssl
 import xml.etree.ElementTree as ET
@@ -342,10 +343,8 @@ def test_one_byte_at_a_time(site):
 
 def _unwrap(client):
     client.sock.settimeout(0.1)
-    try:
+    with contextlib.suppress(TimeoutError, OSError, ssl.SSLError):
         client.sock.unwrap()  # close_notify in the same segment as the data, or right behind it
-    except (TimeoutError, OSError, ssl.SSLError):
-        pass
 
 
 @pytest.mark.req("1-18.d")

@@ -53,3 +53,31 @@ def test_an_idle_deadline_moved_back_stays_on_the_wheel_once():
     for _ in range(1000):
         wheel.set(deadline, 300)
     assert sum(len(slot) for slot in wheel._slots.values()) == 1
+
+
+def test_the_wheel_keeps_nothing_that_was_taken_off_or_moved_forward():
+    """A connection that ended would be kept for minutes, with all that hangs on it."""
+    wheel = Wheel(lambda _: None)
+    deadline = Noted(wheel, [])
+    wheel.set(deadline, 300)
+    wheel.set(deadline, 5)
+    assert sum(len(slot) for slot in wheel._slots.values()) == 1
+    wheel.set(deadline, 0)
+    assert not any(wheel._slots.values())
+
+
+def test_who_expires_may_take_another_of_the_same_tick_off():
+    wheel = Wheel(lambda _: None)
+    log: list[int] = []
+
+    class Rival(Noted):
+        def expire(self):
+            super().expire()
+            wheel.set(other[self], 0)
+
+    one, two = Rival(wheel, log), Rival(wheel, log)
+    other = {one: two, two: one}
+    wheel.set(one, TICK_S)
+    wheel.set(two, TICK_S)
+    wheel.advance()
+    assert log == [2]

@@ -22,7 +22,7 @@ class Wheel:
     def __init__(self, on_tick: Callable[[int], None]) -> None:
         self.now = 1
         self._on_tick = on_tick
-        self._slots: dict[int, list[Deadline]] = {}
+        self._slots: dict[int, set[Deadline]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._next_at = 0.0
 
@@ -42,14 +42,22 @@ class Wheel:
         """Let `deadline` expire in `seconds`, rounded up to whole ticks; 0 takes it off."""
         if seconds <= 0:
             deadline.due = 0
+            self._take(deadline)
             return
         deadline.due = self.now + max(1, -int(-seconds // TICK_S))
         if not deadline.slot or deadline.slot > deadline.due:
+            self._take(deadline)
             self._put(deadline)
+
+    def _take(self, deadline: Deadline) -> None:
+        """Out of its slot at once: the wheel must not keep what has ended until the slot comes up."""
+        if slot := self._slots.get(deadline.slot):
+            slot.discard(deadline)
+        deadline.slot = 0
 
     def _put(self, deadline: Deadline) -> None:
         deadline.slot = deadline.due
-        self._slots.setdefault(deadline.due, []).append(deadline)
+        self._slots.setdefault(deadline.due, set()).add(deadline)
 
     def _turn(self) -> None:
         loop = asyncio.get_running_loop()
@@ -65,10 +73,8 @@ class Wheel:
         self._on_tick(self.now)
         for deadline in self._slots.pop(self.now, ()):
             if deadline.slot != self.now:
-                continue  # it was moved to an earlier slot, which has passed
+                continue  # another one of this tick has taken it off or moved it
             deadline.slot = 0
-            if not deadline.due:
-                continue
             if deadline.due > self.now:
                 self._put(deadline)
             else:
