@@ -114,6 +114,18 @@ def test_a_request_waits_for_the_contact(site, user):
                 assert ben.until("presence", type="subscribe").findtext("{jabber:client}status") == "kept"
 
 
+def test_a_request_approved_before_it_came_is_answered_at_once(pair):
+    """RFC 6121 3.4: and presence follows the approval."""
+    ann, ben = pair
+    ben.send(f"<presence type='subscribed' to='{bare(ann)}'/>")
+    ben.fence()
+    ann.send(f"<presence type='subscribe' to='{bare(ben)}'/>")
+    told = [ann.until("presence") for _ in range(2)]
+    assert [(p.get("from"), p.get("type")) for p in told] == [(bare(ben), "subscribed"), (ben.jid, None)]
+    assert not find(ben.fence(), "presence", type="subscribe")
+    assert roster(ben)[bare(ann)][0] == "from"
+
+
 def test_a_request_to_nobody_is_denied(pair):
     ann, _ = pair
     ann.send("<presence type='subscribe' to='nobody@localhost'/>")

@@ -263,21 +263,32 @@ def inbound(
             item.approved,
         ):
             push(site, account, after)
+
+        def follow() -> None:
+            if reply == "subscribed":
+                _show_presence(site, user, contact)
+            elif type_ == "unsubscribe" and item.subscription in ("from", "both"):
+                _hide_presence(site, user, contact)
+            then()
+
         if reply is not None:
-            _reply(site, contact, user, reply)
-        if reply == "subscribed":
-            _show_presence(site, user, contact)
-        elif type_ == "unsubscribe" and item.subscription in ("from", "both"):
-            _hide_presence(site, user, contact)
-        then()
+            _reply(site, contact, user, reply, follow)
+        else:
+            follow()
 
     site.accounts.perform(user, change, refused)
 
 
-def _reply(site: Site, contact: JID, user: JID, type_: SubscriptionType) -> None:
-    """The server answers the contact on behalf of the user."""
+def _reply(
+    site: Site,
+    contact: JID,
+    user: JID,
+    type_: SubscriptionType,
+    then: Callable[[], None] = lambda: None,
+) -> None:
+    """The server answers the contact on behalf of the user; `then` comes after it."""
     if contact.domain in site.hosts:
-        inbound(site, contact, user, type_, presence_xml(type_, user, contact))
+        inbound(site, contact, user, type_, presence_xml(type_, user, contact), then=then)
 
 
 def _with_approval(item: RosterItem, *, approved: bool) -> RosterItem:

@@ -77,8 +77,6 @@ class Router:
 
     def _presence(self, sender: Resource, stanza: Stanza, to: JID | None) -> None:
         type_ = stanza.type
-        if type_ in BROADCAST_TYPES and sender.conn is None:
-            return  # it came behind our closing tag: the resource has gone, and all who saw it know (RFC 6121 4.5.2)
         if to is None:
             if type_ is None:
                 presence.announce(self.site, sender, stanza)
