@@ -175,6 +175,33 @@ def test_init_does_not_sign_with_what_is_no_ca(site: Path, call: Call) -> None:
     assert "does not belong to its certificate" in done.err
 
 
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        ("tls/ca.pem", "tls/ca.pem: cannot be read: Is a directory"),
+        ("tls/ca.key", "tls/ca.key: cannot be read: Is a directory"),
+        ("tls/localhost.pem", "tls/localhost.pem is a directory"),
+        ("xmppd.toml", "xmppd.toml is a directory"),
+    ],
+)
+def test_init_with_a_directory_in_place_of_a_file(site: Path, call: Call, there: str, sentence: str) -> None:
+    folder = site.parent
+    (folder / there).unlink()
+    (folder / there).mkdir()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    done = call("init", folder, "--domain", "localhost", "--force")
+    assert (done.status, one_sentence(done.err)) == (1, True)
+    assert sentence in done.err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_init_with_rubbish_for_a_ca(site: Path, call: Call) -> None:
+    (site.parent / "tls" / "ca.pem").write_text("rubbish")
+    done = call("init", site.parent, "--domain", "localhost", "--force")
+    assert (done.status, one_sentence(done.err)) == (1, True)
+    assert "cannot be used: the certificate of the CA is no PEM certificate; move them away" in done.err
+
+
 def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {tmp_path / name: initialize.File(b"x", 0o600) for name in ("one", "two", "three")}
     really = os.fsync

@@ -60,9 +60,11 @@ def _ca(folder: Path, domains: Sequence[str]) -> tuple[issue.Pair, dict[Path, Fi
     """The CA that is there already if it is one, so that clients go on trusting it; else a new one."""
     certificate, key = folder / "ca.pem", folder / "ca.key"
     if certificate.exists() and key.exists():
-        ca = issue.Pair(certificate.read_bytes(), key.read_bytes())
         try:
+            ca = issue.Pair(certificate.read_bytes(), key.read_bytes())
             issue.load_ca(ca)
+        except OSError as error:
+            raise CommandError(f"{error.filename}: cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise CommandError(
                 f"{certificate} and {key} are there, but cannot be used: {error}; move them away"
@@ -99,6 +101,13 @@ def refuse_to_overwrite(files: Mapping[Path, File]) -> None:
     if there:
         those = f"{there[-1]} and {len(there) - 1} more exist" if len(there) > 1 else f"{there[-1]} exists"
         raise CommandError(f"{those} already; --force overwrites, and keeps CA and accounts")
+
+
+def refuse_what_cannot_be_replaced(files: Mapping[Path, File]) -> None:
+    """CommandError that names a folder where a file shall be: no rename takes its place, and others were done."""
+    for path in files:
+        if path.is_dir():
+            raise CommandError(f"{path} is a directory; move it away")
 
 
 def write(files: Mapping[Path, File]) -> None:
@@ -140,6 +149,7 @@ def lay_out(
     config, files = plan(folder, domains, profile, listeners)
     if not force:
         refuse_to_overwrite(files)
+    refuse_what_cannot_be_replaced(files)
     try:
         config.store.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
