@@ -111,6 +111,28 @@ class Core:
         self.route = router.route
 
 
+def tls_context(
+    config: Config, domain: Domain, lib: LibCtx | None = None, tickets: TicketKeys | None = None
+) -> TLSContext:
+    """The TLS context of one domain. Raises StartError if its certificate or key cannot be used."""
+    tls = config.tls
+    try:
+        return TLSContext(
+            lib or LibCtx(),
+            certs=[(str(domain.certificate), str(domain.key))],
+            min=tls.min_version,
+            max=tls.max_version,
+            ciphers=":".join(tls.ciphers),
+            suites=":".join(tls.suites),
+            groups=":".join(tls.groups),
+            verify=VERIFY_REQUEST if tls.client_certificates == "request" else VERIFY_NONE,
+            alpn=ALPN,
+            tickets=tickets,
+        )
+    except (TLSError, OSError, ValueError) as error:
+        raise StartError(f"the certificate of {domain.name} cannot be used: {error}") from error
+
+
 class Server:
     """One running server. `start`, then `stopped` until somebody calls `stop`."""
 
@@ -176,10 +198,15 @@ class Server:
                 connections=config.admin.connections,
                 line_bytes=config.admin.line_bytes,
             )
-            await self.admin.open()
+            try:
+                await self.admin.open()
+            except OSError as error:
+                raise StartError(
+                    f"cannot open the admin socket {config.admin.socket}: {error.strerror}"
+                ) from error
         except BaseException as error:
             await self.store.close()
-            if isinstance(error, OSError):
+            if isinstance(error, (OSError, StoreError)):
                 raise StartError(str(error)) from error
             raise
         self.wheel.start()
@@ -247,25 +274,7 @@ class Server:
 
     def _contexts(self, config: Config) -> dict[str, TLSContext]:
         """A TLS context for each domain. Raises StartError."""
-        return {domain.name: self._context(config, domain) for domain in config.domains}
-
-    def _context(self, config: Config, domain: Domain) -> TLSContext:
-        tls = config.tls
-        try:
-            return TLSContext(
-                self.lib,
-                certs=[(str(domain.certificate), str(domain.key))],
-                min=tls.min_version,
-                max=tls.max_version,
-                ciphers=":".join(tls.ciphers),
-                suites=":".join(tls.suites),
-                groups=":".join(tls.groups),
-                verify=VERIFY_REQUEST if tls.client_certificates == "request" else VERIFY_NONE,
-                alpn=ALPN,
-                tickets=self.tickets,
-            )
-        except (TLSError, OSError, ValueError) as error:
-            raise StartError(f"the certificate of {domain.name} cannot be used: {error}") from error
+        return {domain.name: tls_context(config, domain, self.lib, self.tickets) for domain in config.domains}
 
     def _rotate_tickets(self) -> None:
         if self.tickets is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import pty
 import re
 import select
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -22,6 +24,9 @@ import click
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from xmppd import config as configuration
 from xmppd.auth import LocalAuth
@@ -304,6 +309,87 @@ def test_check_looks_at_certificates_folders_and_ports(site: Path, call: Call) -
     assert "is no directory" in texts[3]
     assert texts[4] == "s2s on [::1]:0 is not served by this version"
     assert texts[5] == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+def _make_database(site: Path, statement: str) -> None:
+    connection = sqlite3.connect(site.parent / "data" / "xmppd.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_check_looks_at_what_the_server_opens(site: Path, call: Call) -> None:
+    """What would end `run` at once ends `check` too, and nothing is made on the way."""
+    data = site.parent / "data"
+
+    def errors() -> list[str]:
+        return [each["text"] for each in call("-c", site, "check", "--json").data["found"]]
+
+    call("-c", site, "user", "list")
+    before = sorted(data.iterdir())
+    assert errors() == []
+    assert sorted(data.iterdir()) == before
+    _make_database(site, "PRAGMA user_version = 77")
+    assert "the database has schema version 77" in errors()[0]
+    _make_database(site, "PRAGMA application_id = 1")
+    assert errors() == ["the database file belongs to another program"]
+    (data / "xmppd.sqlite").write_bytes(b"rubbish" * 1000)
+    assert errors() == [f"{data / 'xmppd.sqlite'}: the file is not a database"]
+    (data / "xmppd.sqlite").unlink()
+    (data / "xmppd.sqlite").mkdir()
+    assert errors() == [f"{data / 'xmppd.sqlite'} cannot be used: Is a directory"]
+    (data / "xmppd.sqlite").rmdir()
+    (data / "admin.sock").write_text("")
+    assert errors() == [f"{data / 'admin.sock'}: is there already and is no socket"]
+    (data / "admin.sock").unlink()
+    store = Store.open(data)
+    try:
+        assert errors() == [f"the data directory {data} is in use by process {os.getpid()}"]
+    finally:
+        asyncio.run(store.close())
+
+
+def _certificate(folder: Path, key: Any) -> None:
+    """A certificate for localhost that signs itself, in the place of the one there."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "localhost.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "localhost.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+def test_check_knows_keys_that_no_handshake_can_use(site: Path, call: Call) -> None:
+    folder = site.parent / "tls"
+    for key, sentence in (
+        (rsa.generate_private_key(65537, 1024), "ee key too small"),  # noqa: S505
+        (ec.generate_private_key(ec.SECP256K1()), "no client takes a key like this"),
+        (dsa.generate_private_key(2048), "no client takes a key like this"),
+        (rsa.generate_private_key(65537, 2048), None),
+    ):
+        _certificate(folder, key)
+        found = call("-c", site, "check", "--json").data["found"]
+        assert len(found) == (1 if sentence else 0), found
+        assert (sentence or "") in "".join(each["text"] for each in found)
+    site.write_text(site.read_text().replace("\n\n[[domains]]", '\nkey = "pkcs11:x"\n\n[[domains]]', 1))
+    (found,) = call("-c", site, "check", "--json").data["found"]
+    assert "no private key at pkcs11:x" in found["text"]
+
+
+@pytest.mark.parametrize("there", ["admin.sock", "auth-secret", "xmppd.sqlite"])
+def test_run_names_what_is_in_its_way(site: Path, there: str) -> None:
+    (site.parent / "data" / there).mkdir()
+    done = _process("-c", str(site), "run")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert 'event="cannot start"' in last
+    assert str(site.parent / "data" / there) in last
 
 
 # ---- usage
