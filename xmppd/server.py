@@ -335,21 +335,23 @@ class Server:
         not). Raises ConfigError; nothing has changed then.
         """
         async with self._reloading:
-            return await self._reload()
+            await self._started.wait()
+            # told whatever comes of it: a supervisor that asked for the reload waits for both words
+            self._supervisor.reloading()
+            try:
+                return await self._reload()
+            finally:
+                self._tell_ready()
 
     async def _reload(self) -> dict[str, Any]:
-        await self._started.wait()
         wanted = configuration.load(self.path)
         changes = configuration.diff(self.config, wanted)
         # what needs a restart stays as it is, and is named again by the next reload
         config = configuration.in_force(self.config, wanted)
-        self._supervisor.reloading()
         try:
             contexts = await asyncio.get_running_loop().run_in_executor(None, self._contexts, config)
         except StartError as error:
             raise configuration.ConfigError(str(error)) from error
-        finally:
-            self._tell_ready()
         by_need: dict[str, list[str]] = {"live": [], "new-streams": [], "restart": []}
         for change in changes:
             by_need[change.applies].append(change.key)
