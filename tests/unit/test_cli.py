@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import select
+import signal
 import socket
 import sqlite3
 import stat
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -404,6 +406,11 @@ def test_run_names_what_is_in_its_way(site: Path, there: str) -> None:
         (["user", "list"], "which server? Write: xmppd -c FILE user list"),
         (["check"], "which server? Write: xmppd -c FILE check"),
         (["-c", "x", "user", "add"], "JID"),
+        (["-c", "x", "user", "add", "alice"], '"alice" is not the address of an account: user@domain'),
+        (["-c", "x", "user", "del", "alice@localhost/desk"], "is not the address of an account"),
+        (["-c", "x", "user", "passwd", "ali ce@localhost"], "is no JID: localpart: prohibited character"),
+        (["-c", "x", "session", "kick", "ali ce@localhost"], "is no JID"),
+        (["-c", "x", "session", "list", "@localhost"], "is no JID"),
         (["-c", "x", "check", "--jsno"], "--jsno"),
         (["-c", "x", "user", "import", "/nonexistent"], "No such file"),
     ],
@@ -477,9 +484,6 @@ def test_accounts_come_and_go(site: Path, call: Call) -> None:
     ("words", "sentence"),
     [
         (["add", "alice@localhost"], "alice@localhost exists already"),
-        (["add", "alice"], '"alice" is not the address of an account: user@domain'),
-        (["add", "alice@localhost/desk"], "is not the address of an account"),
-        (["add", "ali ce@localhost"], "is no JID"),
         (["add", "alice@elsewhere"], "elsewhere is not served here: localhost, second.example"),
         (["passwd", "nobody@localhost"], "there is no account nobody@localhost"),
         (["disable", "nobody@localhost"], "there is no account nobody@localhost"),
@@ -659,6 +663,25 @@ def test_progress_is_shown_on_a_terminal(site: Path, tmp_path: Path) -> None:
     assert "40 accounts made" in seen
 
 
+def test_an_import_that_is_interrupted_says_what_to_do(site: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_text("".join(f"u{number}@localhost\tsecret\n" for number in range(20_000)))
+    words = [sys.executable, "-m", "xmppd", "-c", str(site), "user"]
+    with subprocess.Popen([*words, "import", str(accounts)], cwd=ROOT, stderr=subprocess.PIPE) as importing:
+        database = site.parent / "data" / "xmppd.sqlite"
+        deadline = time.monotonic() + 60
+        while not database.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        importing.send_signal(signal.SIGINT)
+        _, err = importing.communicate(timeout=60)
+    assert importing.returncode == 130
+    assert err.decode().rstrip("\n").startswith("xmppd: interrupted; the accounts made so far are whole")
+    assert err.decode().rstrip("\n").count("\n") == 0
+    listed = _process("-c", str(site), "user", "list", "--json")
+    assert len(json.loads(listed.stdout)) < 20_000
+
+
 def test_rows_do_not_show_passwords() -> None:
     rows, _ = importing.read([b"alice@localhost\ttopsecret\n"])
     assert "topsecret" not in repr(rows)
@@ -673,6 +696,25 @@ def test_a_locked_store_is_named(site: Path, call: Call) -> None:
         assert f"in use by process {os.getpid()}" in done.err
     finally:
         asyncio.run(store.close())
+
+
+def test_an_open_database_is_closed_and_named(site: Path, call: Call) -> None:
+    call("-c", site, "user", "list")
+    database = site.parent / "data" / "xmppd.sqlite"
+    database.chmod(0o644)
+    done = call("-c", site, "user", "list")
+    assert (done.status, done.out) == (0, "no accounts\n")
+    assert done.err == f"xmppd: database file was open to others: {database}\n"
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+
+
+def test_a_database_locked_by_another_program(site: Path, call: Call) -> None:
+    site.write_text(site.read_text() + "[store]\nbusy_timeout_s = 0.1\n")
+    call("-c", site, "user", "list")
+    with closing(sqlite3.connect(site.parent / "data" / "xmppd.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = call("-c", site, "user", "add", "alice@localhost", "--password-stdin", stdin=PASSWORD)
+    assert (done.status, done.err) == (1, "xmppd: the database is locked by another program\n")
 
 
 # ---- as a process
