@@ -202,7 +202,7 @@ class Server:
                 await self.admin.open()
             except OSError as error:
                 raise StartError(
-                    f"cannot open the admin socket {config.admin.socket}: {error.strerror}"
+                    f"cannot open the admin socket {config.admin.socket}: {error.strerror or error}"
                 ) from error
         except BaseException as error:
             await self.store.close()

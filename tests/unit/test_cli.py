@@ -351,6 +351,22 @@ def test_check_looks_at_what_the_server_opens(site: Path, call: Call) -> None:
         asyncio.run(store.close())
 
 
+def test_names_that_are_too_long(site: Path, call: Call) -> None:
+    """Path.exists and Path.is_dir raise then, as they do where this user may not look."""
+    long = "a" * 300
+    text = site.read_text()
+    site.write_text(f'{text}[store]\npath = "{long}"\n[admin]\nsocket = "{long}b/x"\n')
+    found = call("-c", site, "check", "--json").data["found"]
+    assert [each["key"] for each in found] == ["admin.socket"]
+    site.write_text(f'{text}[admin]\nsocket = "data/{long}"\n')
+    for words in (["user", "list"], ["status"]):
+        done = call("-c", site, *words)
+        assert (done.status, one_sentence(done.err)) == (1, True)
+    done = call("init", site.parent / long, "--domain", "localhost")
+    assert (done.status, one_sentence(done.err)) == (1, True)
+    assert "File name too long" in done.err
+
+
 def _certificate(folder: Path, key: Any) -> None:
     """A certificate for localhost that signs itself, in the place of the one there."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])

@@ -51,24 +51,25 @@ def _certificates(config: Config) -> Iterator[Found]:
 def _folders(config: Config) -> Iterator[Found]:
     from xmppd.store import StoreError, examine
 
+    # os.path asks where Path raises: a name too long, a folder above that this user may not enter
     data = config.store.path
-    if not data.is_dir():
-        parent = next(folder for folder in data.parents if folder.exists())
-        if data.exists() or not os.access(parent, os.W_OK):
+    if not os.path.isdir(data):
+        parent = next(folder for folder in data.parents if os.path.exists(folder))
+        if os.path.lexists(data) or not os.access(parent, os.W_OK):
             yield Found("error", "store.path", f"{data}: is no directory, and none can be made")
     elif not os.access(data, os.R_OK | os.W_OK | os.X_OK):
         yield Found("error", "store.path", f"{data}: this user may not write there")
     elif data.stat().st_mode & 0o007:
         yield Found("warning", "store.path", f"{data}: can be read by others; its mode should be 0700")
-    if data.is_dir() and not _runs(config):
+    if os.path.isdir(data) and not _runs(config):
         try:
             examine(data)
         except StoreError as error:
             yield Found("error", "store.path", str(error))
     socket_path = config.admin.socket
-    if not socket_path.parent.is_dir() and socket_path.parent != data:
+    if not os.path.isdir(socket_path.parent) and socket_path.parent != data:
         yield Found("error", "admin.socket", f"{socket_path.parent}: is no directory")
-    elif socket_path.exists() and not socket_path.is_socket():
+    elif os.path.exists(socket_path) and not socket_path.is_socket():
         yield Found("error", "admin.socket", f"{socket_path}: is there already and is no socket")
 
 

@@ -81,7 +81,14 @@ ACCOUNT, ADDRESS = _Jid(of_account=True), _Jid(of_account=False)
 
 
 @click.group(cls=Words, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("-c", "--config", type=click.Path(path_type=Path), metavar="FILE", help="Configuration file.")
+# readable=False: a file that cannot be read is a failure like one that is not there, not wrong usage
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="Configuration file.",
+)
 @click.version_option(package.__version__, message="xmppd %(version)s")
 @click.pass_context
 def xmppd(context: click.Context, config: Path | None) -> None:

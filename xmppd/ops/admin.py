@@ -248,6 +248,8 @@ class AdminClient:
             ) from None
         except (TimeoutError, BlockingIOError):
             raise CommandError(f"the server on {path} does not answer; its log may say why") from None
+        except OSError as error:  # a name too long, say; Python's own has no strerror
+            raise CommandError(f"{path}: cannot be opened: {error.strerror or error}") from None
 
     def call(
         self,
