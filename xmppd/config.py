@@ -63,7 +63,9 @@ class Address:
                 return cls(str(ipaddress.IPv6Address(v6)), port)
             except ValueError:
                 raise ValueError(f'"{text}": {v6 or "nothing"} is not an IPv6 address') from None
-        if not re.fullmatch(r"[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?", host):
+        # labels as the resolver takes them (RFC 1123 2.1): anything else is an error only when the server starts
+        label = r"[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?"
+        if not re.fullmatch(rf"{label}(\.{label})*", host):
             raise ValueError(f'"{text}": "{host}" is not a host')
         if re.fullmatch(r"[0-9.]+", host):
             try:
@@ -639,7 +641,8 @@ def _unicode_label(label: str) -> str:
 
 def _decode(kind: type, value: Any) -> Any:
     """Make the values that TOML does not know; the words of an error end up in a ConfigError."""
-    if not isinstance(value, str) or not value:
+    # a NUL ends a path for the kernel: nothing would be found under the name that stands there
+    if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
     if kind is Address:
         return Address.parse(value)
@@ -790,7 +793,9 @@ def parse(text: str, path: Path, *, enforce: bool = True) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not a TOML file: {str(error)[:1].lower()}{str(error)[1:]}") from None
     _unknown_keys(raw, file)
-    for table, defaults in profiles.DEFAULTS.get(raw.get("profile", Config().profile), {}).items():
+    profile = raw.get("profile", Config().profile)
+    # what is no known profile is named by _convert
+    for table, defaults in profiles.DEFAULTS.get(profile if isinstance(profile, str) else "", {}).items():
         raw[table] = {**defaults, **raw.get(table, {})}
     config = _convert(raw, file)
     config = _absolute(config, path.parent.absolute())

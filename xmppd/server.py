@@ -114,6 +114,28 @@ class Core:
         self.route = router.route
 
 
+def tls_context(
+    config: Config, domain: Domain, lib: LibCtx | None = None, tickets: TicketKeys | None = None
+) -> TLSContext:
+    """The TLS context of one domain. Raises StartError if its certificate or key cannot be used."""
+    tls = config.tls
+    try:
+        return TLSContext(
+            lib or LibCtx(),
+            certs=[(str(domain.certificate), str(domain.key))],
+            min=tls.min_version,
+            max=tls.max_version,
+            ciphers=":".join(tls.ciphers),
+            suites=":".join(tls.suites),
+            groups=":".join(tls.groups),
+            verify=VERIFY_REQUEST if tls.client_certificates == "request" else VERIFY_NONE,
+            alpn=ALPN,
+            tickets=tickets,
+        )
+    except (TLSError, OSError, ValueError) as error:
+        raise StartError(f"the certificate of {domain.name} cannot be used: {error}") from error
+
+
 class Server:
     """One running server. `start`, then `stopped` until somebody calls `stop`."""
 
@@ -179,10 +201,15 @@ class Server:
                 connections=config.admin.connections,
                 line_bytes=config.admin.line_bytes,
             )
-            await self.admin.open()
+            try:
+                await self.admin.open()
+            except OSError as error:
+                raise StartError(
+                    f"cannot open the admin socket {config.admin.socket}: {error.strerror or error}"
+                ) from error
         except BaseException as error:
             await self.store.close()
-            if isinstance(error, OSError):
+            if isinstance(error, (OSError, StoreError)):
                 raise StartError(str(error)) from error
             raise
         self.wheel.start()
@@ -250,25 +277,7 @@ class Server:
 
     def _contexts(self, config: Config) -> dict[str, TLSContext]:
         """A TLS context for each domain. Raises StartError."""
-        return {domain.name: self._context(config, domain) for domain in config.domains}
-
-    def _context(self, config: Config, domain: Domain) -> TLSContext:
-        tls = config.tls
-        try:
-            return TLSContext(
-                self.lib,
-                certs=[(str(domain.certificate), str(domain.key))],
-                min=tls.min_version,
-                max=tls.max_version,
-                ciphers=":".join(tls.ciphers),
-                suites=":".join(tls.suites),
-                groups=":".join(tls.groups),
-                verify=VERIFY_REQUEST if tls.client_certificates == "request" else VERIFY_NONE,
-                alpn=ALPN,
-                tickets=self.tickets,
-            )
-        except (TLSError, OSError, ValueError) as error:
-            raise StartError(f"the certificate of {domain.name} cannot be used: {error}") from error
+        return {domain.name: tls_context(config, domain, self.lib, self.tickets) for domain in config.domains}
 
     def _rotate_tickets(self) -> None:
         if self.tickets is not None:
@@ -329,21 +338,23 @@ class Server:
         not). Raises ConfigError; nothing has changed then.
         """
         async with self._reloading:
-            return await self._reload()
+            await self._started.wait()
+            # told whatever comes of it: a supervisor that asked for the reload waits for both words
+            self._supervisor.reloading()
+            try:
+                return await self._reload()
+            finally:
+                self._tell_ready()
 
     async def _reload(self) -> dict[str, Any]:
-        await self._started.wait()
         wanted = configuration.load(self.path)
         changes = configuration.diff(self.config, wanted)
         # what needs a restart stays as it is, and is named again by the next reload
         config = configuration.in_force(self.config, wanted)
-        self._supervisor.reloading()
         try:
             contexts = await asyncio.get_running_loop().run_in_executor(None, self._contexts, config)
         except StartError as error:
             raise configuration.ConfigError(str(error)) from error
-        finally:
-            self._tell_ready()
         by_need: dict[str, list[str]] = {"live": [], "new-streams": [], "restart": []}
         for change in changes:
             by_need[change.applies].append(change.key)

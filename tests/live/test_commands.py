@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -214,3 +215,26 @@ def test_a_certificate_that_expires_soon_is_a_warning(make_site):
     (warning,) = until(lambda: site.status["warnings"])
     assert (warning["code"], warning["subject"]) == ("certificate-expiring", "localhost")
     assert "in 9 days" in warning["text"]
+
+
+def test_a_supervisor_hears_the_end_of_every_reload(tmp_path):
+    """sd_notify(3): `systemctl reload` waits for RELOADING=1 and READY=1, also where the file is broken."""
+    site = Site(tmp_path / "site", users=())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.settimeout(20)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "xmppd", "-c", str(site.config), "run"],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert supervisor.recv(4096).startswith(b"READY=1")
+            site.write("[nonsense]\n")
+            server.send_signal(signal.SIGHUP)
+            assert supervisor.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+            assert supervisor.recv(4096).startswith(b"READY=1")
+        finally:
+            server.terminate()
+            assert server.wait(20) == 0
+        assert supervisor.recv(4096).startswith(b"STOPPING=1")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -172,6 +174,14 @@ SCRIPTS: Final = sorted(
     for path in folder.iterdir()
     if path.is_file() and not path.suffix
 )
+
+
+def test_every_dependency_is_argued_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    argued = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
+    named = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    names = [re.split(r"[<>=]", requirement)[0].lower() for requirement in named]
+    assert [name for name in names if not re.search(rf"(^|[| ,]){name}[ ,|]", argued, re.MULTILINE)] == []
 
 
 def test_what_people_type_is_there() -> None:

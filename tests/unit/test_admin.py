@@ -211,7 +211,7 @@ def test_no_server(tmp_path: Path) -> None:
 
 def test_two_servers_do_not_share_a_socket(tmp_path: Path) -> None:
     def work(path: Path) -> None:
-        with pytest.raises(OSError, match="another server has the admin socket"):
+        with pytest.raises(OSError, match="another server has it"):
             asyncio.run(AdminSocket(path, COMMANDS).open())
         assert AdminClient.connect(path).call("echo") == {}
 
@@ -220,7 +220,7 @@ def test_two_servers_do_not_share_a_socket(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "admin.sock").write_text("precious")
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match="is no socket"):
         asyncio.run(AdminSocket(tmp_path / "admin.sock", COMMANDS).open())
     assert (tmp_path / "admin.sock").read_text() == "precious"
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import io
 import json
 import os
 import pty
 import re
 import select
+import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +26,9 @@ import click
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from xmppd import config as configuration
 from xmppd.auth import LocalAuth
@@ -175,6 +182,33 @@ def test_init_does_not_sign_with_what_is_no_ca(site: Path, call: Call) -> None:
     assert "does not belong to its certificate" in done.err
 
 
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        ("tls/ca.pem", "tls/ca.pem: cannot be read: Is a directory"),
+        ("tls/ca.key", "tls/ca.key: cannot be read: Is a directory"),
+        ("tls/localhost.pem", "tls/localhost.pem is a directory"),
+        ("xmppd.toml", "xmppd.toml is a directory"),
+    ],
+)
+def test_init_with_a_directory_in_place_of_a_file(site: Path, call: Call, there: str, sentence: str) -> None:
+    folder = site.parent
+    (folder / there).unlink()
+    (folder / there).mkdir()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    done = call("init", folder, "--domain", "localhost", "--force")
+    assert (done.status, one_sentence(done.err)) == (1, True)
+    assert sentence in done.err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_init_with_rubbish_for_a_ca(site: Path, call: Call) -> None:
+    (site.parent / "tls" / "ca.pem").write_text("rubbish")
+    done = call("init", site.parent, "--domain", "localhost", "--force")
+    assert (done.status, one_sentence(done.err)) == (1, True)
+    assert "cannot be used: the certificate of the CA is no PEM certificate; move them away" in done.err
+
+
 def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {tmp_path / name: initialize.File(b"x", 0o600) for name in ("one", "two", "three")}
     really = os.fsync
@@ -279,6 +313,103 @@ def test_check_looks_at_certificates_folders_and_ports(site: Path, call: Call) -
     assert texts[5] == f"cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
+def _make_database(site: Path, statement: str) -> None:
+    connection = sqlite3.connect(site.parent / "data" / "xmppd.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_check_looks_at_what_the_server_opens(site: Path, call: Call) -> None:
+    """What would end `run` at once ends `check` too, and nothing is made on the way."""
+    data = site.parent / "data"
+
+    def errors() -> list[str]:
+        return [each["text"] for each in call("-c", site, "check", "--json").data["found"]]
+
+    call("-c", site, "user", "list")
+    before = sorted(data.iterdir())
+    assert errors() == []
+    assert sorted(data.iterdir()) == before
+    _make_database(site, "PRAGMA user_version = 77")
+    assert "the database has schema version 77" in errors()[0]
+    _make_database(site, "PRAGMA application_id = 1")
+    assert errors() == ["the database file belongs to another program"]
+    (data / "xmppd.sqlite").write_bytes(b"rubbish" * 1000)
+    assert errors() == [f"{data / 'xmppd.sqlite'}: the file is not a database"]
+    (data / "xmppd.sqlite").unlink()
+    (data / "xmppd.sqlite").mkdir()
+    assert errors() == [f"{data / 'xmppd.sqlite'} cannot be used: Is a directory"]
+    (data / "xmppd.sqlite").rmdir()
+    (data / "admin.sock").write_text("")
+    assert errors() == [f"{data / 'admin.sock'}: is there already and is no socket"]
+    (data / "admin.sock").unlink()
+    store = Store.open(data)
+    try:
+        assert errors() == [f"the data directory {data} is in use by process {os.getpid()}"]
+    finally:
+        asyncio.run(store.close())
+
+
+def test_names_that_are_too_long(site: Path, call: Call) -> None:
+    """Path.exists and Path.is_dir raise then, as they do where this user may not look."""
+    long = "a" * 300
+    text = site.read_text()
+    site.write_text(f'{text}[store]\npath = "{long}"\n[admin]\nsocket = "{long}b/x"\n')
+    found = call("-c", site, "check", "--json").data["found"]
+    assert [each["key"] for each in found] == ["admin.socket"]
+    site.write_text(f'{text}[admin]\nsocket = "data/{long}"\n')
+    for words in (["user", "list"], ["status"]):
+        done = call("-c", site, *words)
+        assert (done.status, one_sentence(done.err)) == (1, True)
+    done = call("init", site.parent / long, "--domain", "localhost")
+    assert (done.status, one_sentence(done.err)) == (1, True)
+    assert "File name too long" in done.err
+
+
+def _certificate(folder: Path, key: Any) -> None:
+    """A certificate for localhost that signs itself, in the place of the one there."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "localhost.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "localhost.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+def test_check_knows_keys_that_no_handshake_can_use(site: Path, call: Call) -> None:
+    folder = site.parent / "tls"
+    for key, sentence in (
+        (rsa.generate_private_key(65537, 1024), "ee key too small"),  # noqa: S505
+        (ec.generate_private_key(ec.SECP256K1()), "no client takes a key like this"),
+        (dsa.generate_private_key(2048), "no client takes a key like this"),
+        (rsa.generate_private_key(65537, 2048), None),
+    ):
+        _certificate(folder, key)
+        found = call("-c", site, "check", "--json").data["found"]
+        assert len(found) == (1 if sentence else 0), found
+        assert (sentence or "") in "".join(each["text"] for each in found)
+    site.write_text(site.read_text().replace("\n\n[[domains]]", '\nkey = "pkcs11:x"\n\n[[domains]]', 1))
+    (found,) = call("-c", site, "check", "--json").data["found"]
+    assert "no private key at pkcs11:x" in found["text"]
+
+
+@pytest.mark.parametrize("there", ["admin.sock", "auth-secret", "xmppd.sqlite"])
+def test_run_names_what_is_in_its_way(site: Path, there: str) -> None:
+    (site.parent / "data" / there).mkdir()
+    done = _process("-c", str(site), "run")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert 'event="cannot start"' in last
+    assert str(site.parent / "data" / there) in last
+
+
 # ---- usage
 
 
@@ -291,6 +422,11 @@ def test_check_looks_at_certificates_folders_and_ports(site: Path, call: Call) -
         (["user", "list"], "which server? Write: xmppd -c FILE user list"),
         (["check"], "which server? Write: xmppd -c FILE check"),
         (["-c", "x", "user", "add"], "JID"),
+        (["-c", "x", "user", "add", "alice"], '"alice" is not the address of an account: user@domain'),
+        (["-c", "x", "user", "del", "alice@localhost/desk"], "is not the address of an account"),
+        (["-c", "x", "user", "passwd", "ali ce@localhost"], "is no JID: localpart: prohibited character"),
+        (["-c", "x", "session", "kick", "ali ce@localhost"], "is no JID"),
+        (["-c", "x", "session", "list", "@localhost"], "is no JID"),
         (["-c", "x", "check", "--jsno"], "--jsno"),
         (["-c", "x", "user", "import", "/nonexistent"], "No such file"),
     ],
@@ -364,9 +500,6 @@ def test_accounts_come_and_go(site: Path, call: Call) -> None:
     ("words", "sentence"),
     [
         (["add", "alice@localhost"], "alice@localhost exists already"),
-        (["add", "alice"], '"alice" is not the address of an account: user@domain'),
-        (["add", "alice@localhost/desk"], "is not the address of an account"),
-        (["add", "ali ce@localhost"], "is no JID"),
         (["add", "alice@elsewhere"], "elsewhere is not served here: localhost, second.example"),
         (["passwd", "nobody@localhost"], "there is no account nobody@localhost"),
         (["disable", "nobody@localhost"], "there is no account nobody@localhost"),
@@ -546,6 +679,25 @@ def test_progress_is_shown_on_a_terminal(site: Path, tmp_path: Path) -> None:
     assert "40 accounts made" in seen
 
 
+def test_an_import_that_is_interrupted_says_what_to_do(site: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_text("".join(f"u{number}@localhost\tsecret\n" for number in range(20_000)))
+    words = [sys.executable, "-m", "xmppd", "-c", str(site), "user"]
+    with subprocess.Popen([*words, "import", str(accounts)], cwd=ROOT, stderr=subprocess.PIPE) as importing:
+        database = site.parent / "data" / "xmppd.sqlite"
+        deadline = time.monotonic() + 60
+        while not database.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        importing.send_signal(signal.SIGINT)
+        _, err = importing.communicate(timeout=60)
+    assert importing.returncode == 130
+    assert err.decode().rstrip("\n").startswith("xmppd: interrupted; the accounts made so far are whole")
+    assert err.decode().rstrip("\n").count("\n") == 0
+    listed = _process("-c", str(site), "user", "list", "--json")
+    assert len(json.loads(listed.stdout)) < 20_000
+
+
 def test_rows_do_not_show_passwords() -> None:
     rows, _ = importing.read([b"alice@localhost\ttopsecret\n"])
     assert "topsecret" not in repr(rows)
@@ -560,6 +712,25 @@ def test_a_locked_store_is_named(site: Path, call: Call) -> None:
         assert f"in use by process {os.getpid()}" in done.err
     finally:
         asyncio.run(store.close())
+
+
+def test_an_open_database_is_closed_and_named(site: Path, call: Call) -> None:
+    call("-c", site, "user", "list")
+    database = site.parent / "data" / "xmppd.sqlite"
+    database.chmod(0o644)
+    done = call("-c", site, "user", "list")
+    assert (done.status, done.out) == (0, "no accounts\n")
+    assert done.err == f"xmppd: database file was open to others: {database}\n"
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+
+
+def test_a_database_locked_by_another_program(site: Path, call: Call) -> None:
+    site.write_text(site.read_text() + "[store]\nbusy_timeout_s = 0.1\n")
+    call("-c", site, "user", "list")
+    with closing(sqlite3.connect(site.parent / "data" / "xmppd.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = call("-c", site, "user", "add", "alice@localhost", "--password-stdin", stdin=PASSWORD)
+    assert (done.status, done.err) == (1, "xmppd: the database is locked by another program\n")
 
 
 # ---- as a process

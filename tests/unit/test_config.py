@@ -93,6 +93,8 @@ BAD = [
         ':15: listeners[1].dscp = 64: must be a whole number from 0 to 63 or "off"',
     ),
     ('"uc-2013"', '"uc"', ':1: profile = "uc": must be "internet" or "uc-2013"'),
+    ('"uc-2013"', '["uc-2013"]', ':1: profile = ["uc-2013"]: must be "internet" or "uc-2013"'),
+    ("[sasl]", '[store]\npath = "a\\u0000b"\n[sasl]', ':18: store.path = "a\\u0000b": must be a path'),
     ('"[::1]:5222"', '"[::g]:5222"', ':14: listeners[1].address: "[::g]:5222": ::g is not an IPv6 address'),
     ('"[::1]:5222"', "3", ":14: listeners[1].address = 3: must be HOST:PORT"),
     ('"[::1]:5222"', '"127.0.0.1:5222"', ":14: two listeners have the address 127.0.0.1:5222"),
@@ -209,6 +211,8 @@ def test_addresses(text: str, host: str, port: int) -> None:
         ("[127.0.0.1]:1", "is not an IPv6 address"),
         (":5222", "is not a host"),
         ("a b:5222", "is not a host"),
+        ("a..b:5222", "is not a host"),
+        (f"{'a' * 64}.example:5222", "is not a host"),
         ("host:١", "is not HOST:PORT"),
     ],
 )

@@ -34,25 +34,43 @@ def look(path: Path) -> tuple[Config, list[Found]]:
 
 
 def _certificates(config: Config) -> Iterator[Found]:
+    from xmppd.server import StartError, tls_context
+
     for domain in config.domains:
         key = f"domains[{domain.name}]"
         errors, warnings = certificate.faults(domain.name, domain.certificate, domain.key.path)
+        if not errors:
+            try:  # what only OpenSSL knows: its own idea of strength, keys in tokens
+                tls_context(config, domain)
+            except StartError as error:
+                errors = [str(error)]
         yield from (Found("error", key, text) for text in errors)
         yield from (Found("warning", key, text) for text in warnings)
 
 
 def _folders(config: Config) -> Iterator[Found]:
+    from xmppd.store import StoreError, examine
+
+    # os.path asks where Path raises: a name too long, a folder above that this user may not enter
     data = config.store.path
-    if not data.is_dir():
-        parent = next(folder for folder in data.parents if folder.exists())
-        if data.exists() or not os.access(parent, os.W_OK):
+    if not os.path.isdir(data):
+        parent = next(folder for folder in data.parents if os.path.exists(folder))
+        if os.path.lexists(data) or not os.access(parent, os.W_OK):
             yield Found("error", "store.path", f"{data}: is no directory, and none can be made")
     elif not os.access(data, os.R_OK | os.W_OK | os.X_OK):
         yield Found("error", "store.path", f"{data}: this user may not write there")
     elif data.stat().st_mode & 0o007:
         yield Found("warning", "store.path", f"{data}: can be read by others; its mode should be 0700")
-    if not config.admin.socket.parent.is_dir() and config.admin.socket.parent != data:
-        yield Found("error", "admin.socket", f"{config.admin.socket.parent}: is no directory")
+    if os.path.isdir(data) and not _runs(config):
+        try:
+            examine(data)
+        except StoreError as error:
+            yield Found("error", "store.path", str(error))
+    socket_path = config.admin.socket
+    if not os.path.isdir(socket_path.parent) and socket_path.parent != data:
+        yield Found("error", "admin.socket", f"{socket_path.parent}: is no directory")
+    elif os.path.exists(socket_path) and not socket_path.is_socket():
+        yield Found("error", "admin.socket", f"{socket_path}: is there already and is no socket")
 
 
 def _listeners(config: Config) -> Iterator[Found]:

@@ -57,8 +57,38 @@ class _DomainName(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, context)
 
 
+class _Jid(click.ParamType):  # type: ignore[type-arg]
+    """An address as the user wrote it, once it is one: nobody is asked for the password of something else."""
+
+    name = "JID"
+
+    def __init__(self, *, of_account: bool) -> None:
+        self._of_account = of_account
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        from xmppd.jid import JID
+
+        try:
+            jid = JID.parse(value)
+        except ValueError as error:
+            self.fail(f'"{value}" is no JID: {error}', param, context)
+        if self._of_account and (jid.local is None or not jid.is_bare):
+            self.fail(f'"{value}" is not the address of an account: user@domain', param, context)
+        return str(value)
+
+
+ACCOUNT, ADDRESS = _Jid(of_account=True), _Jid(of_account=False)
+
+
 @click.group(cls=Words, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("-c", "--config", type=click.Path(path_type=Path), metavar="FILE", help="Configuration file.")
+# readable=False: a file that cannot be read is a failure like one that is not there, not wrong usage
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="Configuration file.",
+)
 @click.version_option(package.__version__, message="xmppd %(version)s")
 @click.pass_context
 def xmppd(context: click.Context, config: Path | None) -> None:
@@ -293,7 +323,7 @@ def _count(number: int, noun: str) -> str:
 
 
 @user.command()
-@click.argument("jid")
+@click.argument("jid", type=ACCOUNT)
 @password_stdin
 @as_json
 @click.pass_context
@@ -304,7 +334,7 @@ def add(context: click.Context, jid: str, password_stdin: bool, as_json: bool) -
 
 
 @user.command()
-@click.argument("jid")
+@click.argument("jid", type=ACCOUNT)
 @password_stdin
 @as_json
 @click.pass_context
@@ -315,7 +345,7 @@ def passwd(context: click.Context, jid: str, password_stdin: bool, as_json: bool
 
 
 @user.command()
-@click.argument("jid")
+@click.argument("jid", type=ACCOUNT)
 @as_json
 @click.pass_context
 def disable(context: click.Context, jid: str, as_json: bool) -> None:
@@ -324,7 +354,7 @@ def disable(context: click.Context, jid: str, as_json: bool) -> None:
 
 
 @user.command()
-@click.argument("jid")
+@click.argument("jid", type=ACCOUNT)
 @as_json
 @click.pass_context
 def enable(context: click.Context, jid: str, as_json: bool) -> None:
@@ -333,7 +363,7 @@ def enable(context: click.Context, jid: str, as_json: bool) -> None:
 
 
 @user.command("del")
-@click.argument("jid")
+@click.argument("jid", type=ACCOUNT)
 @as_json
 @click.pass_context
 def delete(context: click.Context, jid: str, as_json: bool) -> None:
@@ -378,8 +408,14 @@ def import_users(context: click.Context, file: Any, as_json: bool) -> int:
 
     path = path_of(context)
     lines = file.readlines()
-    with reach.accounts(path) as there, progress("accounts", len(lines)) as advance:
-        said = importing.run(there, lines, lambda done, total: advance(done))
+    try:
+        with reach.accounts(path) as there, progress("accounts", len(lines)) as advance:
+            said = importing.run(there, lines, lambda done, total: advance(done))
+    except KeyboardInterrupt:
+        complain(
+            "interrupted; the accounts made so far are whole and stay, import the file again for the others"
+        )
+        raise
 
     def tell() -> None:
         for failed in said["failures"]:
@@ -404,7 +440,7 @@ def session() -> None:
 
 
 @session.command("list")
-@click.argument("jid", required=False)
+@click.argument("jid", type=ADDRESS, required=False)
 @as_json
 @click.pass_context
 def list_sessions(context: click.Context, jid: str | None, as_json: bool) -> None:
@@ -424,7 +460,7 @@ def list_sessions(context: click.Context, jid: str | None, as_json: bool) -> Non
 
 
 @session.command()
-@click.argument("jid")
+@click.argument("jid", type=ADDRESS)
 @as_json
 @click.pass_context
 def kick(context: click.Context, jid: str, as_json: bool) -> None:

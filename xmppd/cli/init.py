@@ -59,10 +59,12 @@ def text(domains: Sequence[str], profile: str, listeners: Sequence[tuple[str, Ad
 def _ca(folder: Path, domains: Sequence[str]) -> tuple[issue.Pair, dict[Path, File]]:
     """The CA that is there already if it is one, so that clients go on trusting it; else a new one."""
     certificate, key = folder / "ca.pem", folder / "ca.key"
-    if certificate.exists() and key.exists():
-        ca = issue.Pair(certificate.read_bytes(), key.read_bytes())
+    if os.path.exists(certificate) and os.path.exists(key):  # Path.exists raises where nobody may look
         try:
+            ca = issue.Pair(certificate.read_bytes(), key.read_bytes())
             issue.load_ca(ca)
+        except OSError as error:
+            raise CommandError(f"{error.filename}: cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise CommandError(
                 f"{certificate} and {key} are there, but cannot be used: {error}; move them away"
@@ -95,10 +97,17 @@ def plan(
 
 def refuse_to_overwrite(files: Mapping[Path, File]) -> None:
     """CommandError that names what is there already."""
-    there = [path for path in files if path.is_symlink() or path.exists()]
+    there = [path for path in files if os.path.lexists(path)]
     if there:
         those = f"{there[-1]} and {len(there) - 1} more exist" if len(there) > 1 else f"{there[-1]} exists"
         raise CommandError(f"{those} already; --force overwrites, and keeps CA and accounts")
+
+
+def refuse_what_cannot_be_replaced(files: Mapping[Path, File]) -> None:
+    """CommandError that names a folder where a file shall be: no rename takes its place, and others were done."""
+    for path in files:
+        if os.path.isdir(path):
+            raise CommandError(f"{path} is a directory; move it away")
 
 
 def write(files: Mapping[Path, File]) -> None:
@@ -121,7 +130,7 @@ def write(files: Mapping[Path, File]) -> None:
         for path, part in parts.items():
             part.replace(path)
     except OSError as error:
-        raise CommandError(f"{error.filename or 'the folder'}: cannot be written: {error.strerror}") from None
+        raise CommandError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
@@ -140,6 +149,7 @@ def lay_out(
     config, files = plan(folder, domains, profile, listeners)
     if not force:
         refuse_to_overwrite(files)
+    refuse_what_cannot_be_replaced(files)
     try:
         config.store.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import click
 
 from xmppd import config as configuration
+from xmppd.cli.show import complain
 from xmppd.config import Config
 from xmppd.ops.admin import AdminClient, CommandError, NoServer, Params, Progress
 
@@ -70,6 +72,29 @@ class _Offline:
         await self.store.close()
 
 
+class _Told(logging.Handler):
+    """What a room says to the log, where the rooms run in the command line and there is no log: a sentence.
+
+    Errors are left to the command, which fails by them and says so.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = getattr(record, "fields", {}).values()
+        if record.levelno == logging.WARNING:
+            complain(": ".join([record.getMessage(), *map(str, said)]))
+
+
+@contextmanager
+def _rooms_here() -> Iterator[None]:
+    told = _Told()
+    log = logging.getLogger("xmppd")
+    log.addHandler(told)
+    try:
+        yield
+    finally:
+        log.removeHandler(told)
+
+
 @contextmanager
 def accounts(path: Path) -> Iterator[Reach]:
     """The running server if there is one, else the store itself, locked against others."""
@@ -80,7 +105,7 @@ def accounts(path: Path) -> Iterator[Reach]:
     except NoServer:
         config = configuration.load(path, enforce=False)
         try:
-            with asyncio.Runner() as runner:
+            with _rooms_here(), asyncio.Runner() as runner:
                 offline = _Offline(config, runner)
                 try:
                     yield offline

@@ -78,11 +78,13 @@ def open_socket(path: Path) -> socket.socket:
     except (FileNotFoundError, ConnectionRefusedError):
         pass
     except (TimeoutError, BlockingIOError):
-        raise OSError(errno.EADDRINUSE, f"another server has the admin socket {path}") from None
+        raise OSError(errno.EADDRINUSE, "another server has it") from None
     else:
-        raise OSError(errno.EADDRINUSE, f"another server has the admin socket {path}")
+        raise OSError(errno.EADDRINUSE, "another server has it")
     if path.is_socket():
         path.unlink(missing_ok=True)
+    elif path.exists():
+        raise FileExistsError(errno.EEXIST, "it is there already and is no socket")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         with _bindable(path) as name:
@@ -246,6 +248,8 @@ class AdminClient:
             ) from None
         except (TimeoutError, BlockingIOError):
             raise CommandError(f"the server on {path} does not answer; its log may say why") from None
+        except OSError as error:  # a name too long, say; Python's own has no strerror
+            raise CommandError(f"{path}: cannot be opened: {error.strerror or error}") from None
 
     def call(
         self,

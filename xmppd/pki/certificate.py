@@ -89,6 +89,16 @@ def facts(chain: list[x509.Certificate]) -> Facts:
     )
 
 
+def _is_common(certificate: x509.Certificate) -> bool:
+    """Whether its key can sign a handshake that some client understands (RFC 8446 4.2.3)."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+    key = certificate.public_key()
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return isinstance(key.curve, (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1))
+    return isinstance(key, (rsa.RSAPublicKey, ed25519.Ed25519PublicKey, ed448.Ed448PublicKey))
+
+
 def faults(
     domain: str, certificate: Path, key: Path | None, now: datetime.datetime | None = None
 ) -> tuple[list[str], list[str]]:
@@ -112,6 +122,10 @@ def faults(
     if not covers(names, domain):
         held = ", ".join(names) or "no name"
         errors.append(f"{certificate}: is not for {domain} but for {held}")
+    if not _is_common(leaf):
+        errors.append(
+            f"{certificate}: no client takes a key like this; RSA, or P-256, P-384 or P-521 will do"
+        )
     if now < leaf.not_valid_before_utc:
         errors.append(f"{certificate}: is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
     days = (leaf.not_valid_after_utc - now).days

@@ -198,11 +198,17 @@ def load_ca(ca: Pair) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    certificate = x509.load_pem_x509_certificate(ca.certificate)
+    # the library's own words are for programmers
+    try:
+        certificate = x509.load_pem_x509_certificate(ca.certificate)
+    except ValueError:
+        raise ValueError("the certificate of the CA is no PEM certificate") from None
     try:
         key = load_pem_private_key(ca.key, password=None)
     except TypeError:
         raise ValueError("the key of the CA has a password") from None
+    except ValueError:
+        raise ValueError("the key of the CA is no PEM key") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise ValueError("the key of the CA does not belong to its certificate")
     try:

@@ -18,7 +18,7 @@ from xmppd.store.errors import (
 )
 from xmppd.store.lock import holder
 from xmppd.store.rosters import Holder, Roster, Rosters
-from xmppd.store.store import Store, StoreHealth, StoreSettings, StoreStats
+from xmppd.store.store import Store, StoreHealth, StoreSettings, StoreStats, examine
 
 __all__ = [
     "Account",
@@ -44,5 +44,6 @@ __all__ = [
     "StoreStats",
     "StoreTimeout",
     "Subscription",
+    "examine",
     "holder",
 ]

@@ -34,8 +34,7 @@ class DirectoryLock:
         if not _lock(fd):
             pid = _read_pid(fd)
             os.close(fd)
-            who = f"process {pid}" if pid else "another process"
-            raise StoreInUse(f"the data directory {directory} is in use by {who}")
+            raise StoreInUse(in_use(directory, pid))
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         return cls(path, fd)
@@ -61,6 +60,11 @@ def holder(directory: Path) -> int | None:
     finally:
         os.close(fd)
     return None
+
+
+def in_use(directory: Path, pid: int | None) -> str:
+    """The sentence for a lock that process `pid` (0 or None: unknown) holds."""
+    return f"the data directory {directory} is in use by {f'process {pid}' if pid else 'another process'}"
 
 
 def _lock(fd: int) -> bool:

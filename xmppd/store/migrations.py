@@ -91,8 +91,8 @@ def schema_version(connection: sqlite3.Connection) -> int:
     return 0
 
 
-def migrate(connection: sqlite3.Connection, *, to: int = SCHEMA_VERSION) -> list[int]:
-    """Bring the file to step `to`, each step in its own transaction; returns the numbers of the steps made.
+def known_version(connection: sqlite3.Connection) -> int:
+    """`schema_version`, if this program knows it.
 
     Raises SchemaTooNew for a file of a newer program, StoreError for a file of another program.
     """
@@ -102,6 +102,15 @@ def migrate(connection: sqlite3.Connection, *, to: int = SCHEMA_VERSION) -> list
             f"the database has schema version {found}, this program knows versions up to {SCHEMA_VERSION}: "
             "use the program that wrote it, or a newer one"
         )
+    return found
+
+
+def migrate(connection: sqlite3.Connection, *, to: int = SCHEMA_VERSION) -> list[int]:
+    """Bring the file to step `to`, each step in its own transaction; returns the numbers of the steps made.
+
+    Raises SchemaTooNew and StoreError as `known_version` does.
+    """
+    found = known_version(connection)
     if found >= to:
         return []
     # imported only when there is something to do: it costs a tenth of a second

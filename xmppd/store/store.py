@@ -14,9 +14,9 @@ from typing import Final, Literal, Self, TypeVar
 from xmppd import clock
 from xmppd.events import fields
 from xmppd.store.accounts import Accounts
-from xmppd.store.errors import StoreError, explain
-from xmppd.store.lock import DirectoryLock
-from xmppd.store.migrations import migrate
+from xmppd.store.errors import StoreError, StoreInUse, explain
+from xmppd.store.lock import DirectoryLock, holder, in_use
+from xmppd.store.migrations import known_version, migrate
 from xmppd.store.readers import Readers
 from xmppd.store.rosters import Rosters
 from xmppd.store.writer import Writer, WriterStats
@@ -121,12 +121,10 @@ class Store:
             for each in opened:
                 each.close()
             lock.release()
-            if isinstance(error, OSError):
-                raise StoreError(f"{path} cannot be used: {error.strerror}") from error
-            told = explain(error)
-            if told is error and not isinstance(error, sqlite3.Error):
+            told = _refused(path, error)
+            if told is error:
                 raise
-            raise StoreError(f"{path}: {told}") from error
+            raise told from error
         writer = Writer(
             connection,
             queue_jobs=settings.queue_jobs,
@@ -190,6 +188,40 @@ class Store:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def examine(directory: Path) -> None:
+    """Whether `Store.open` would take the data directory, without making or changing anything in it.
+
+    Raises StoreInUse, SchemaTooNew, StoreError.
+    """
+    path = directory / DATABASE_NAME
+    try:
+        if (pid := holder(directory)) is not None:
+            raise StoreInUse(in_use(directory, pid))
+        if not path.exists():
+            return
+        with path.open("r+b"):  # SQLite's own words for this say nothing
+            pass
+        # immutable: SQLite makes no -wal and -shm beside it just to read; what a crash left in a -wal counts
+        untouched = "" if path.with_name(f"{DATABASE_NAME}-wal").exists() else "&immutable=1"
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro{untouched}", uri=True)
+        try:
+            known_version(connection)
+        finally:
+            connection.close()
+    except (OSError, StoreError, sqlite3.Error) as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: Exception) -> Exception:
+    """What whoever opens the store is told: a StoreError that names the file, or a fault of ours as it is."""
+    if isinstance(error, OSError):
+        return StoreError(f"{path} cannot be used: {error.strerror}")
+    told = explain(error)
+    if told is error and not isinstance(error, sqlite3.Error):
+        return error
+    return StoreError(f"{path}: {told}")
 
 
 def _make_private(path: Path) -> None:
