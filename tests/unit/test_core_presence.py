@@ -66,6 +66,20 @@ async def test_unavailable_presence_comes_once():
 
 
 @in_loop
+async def test_a_new_request_right_behind_the_cancellation_of_the_old():
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann"), await core.login("ben")
+        await subscribe(core, ann, ben)
+        ann.send(f"<presence type='unsubscribe' to='{BEN}'/>", f"<presence type='subscribe' to='{BEN}'/>")
+        await core.settle()
+        assert (core.item("ann", BEN).subscription, core.item("ann", BEN).ask) == ("from", True)
+        assert core.item("ben", ANN).pending_in is not None
+        ben.send(f"<presence type='subscribed' to='{ANN}'/>")
+        await core.settle()
+        assert core.item("ann", BEN).subscription == core.item("ben", ANN).subscription == "both"
+
+
+@in_loop
 async def test_two_accounts_that_ask_each_other_at_once():
     async with CoreSite() as core:
         ann, ben = await core.login("ann"), await core.login("ben")

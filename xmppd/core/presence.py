@@ -263,9 +263,10 @@ def inbound(
             item.approved,
         ):
             push(site, account, after)
-        if reply is not None:
-            _reply(site, contact, user, reply)
+        # "unsubscribed" is for another server (A.3.2): our own has changed the contact's side before it came here,
+        # and would take it for the answer to a new request
         if reply == "subscribed":
+            _reply(site, contact, user, reply)
             _show_presence(site, user, contact)
         elif type_ == "unsubscribe" and item.subscription in ("from", "both"):
             _hide_presence(site, user, contact)
