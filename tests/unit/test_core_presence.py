@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
@@ -92,6 +94,27 @@ async def test_two_accounts_that_ask_each_other_at_once():
         ben.send(f"<presence type='subscribed' to='{ANN}'/>")
         await core.settle()
         assert core.item("ann", BEN).subscription == core.item("ben", ANN).subscription == "both"
+
+
+@pytest.mark.req("7-18.e", "7-18.x1")
+@in_loop
+async def test_who_cancels_and_leaves_is_seen_to_leave():
+    """Unavailable presence does not wait for the contact's side, where it could find nobody to come from."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        for client in (ann, ben):
+            client.send("<presence/>")
+        await subscribe(core, ann, ben)
+        ben.send("<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>")
+        core.records.gate = asyncio.Event()
+        ann.send(f"<presence type='unsubscribed' to='{BEN}'/>")
+        core.records.gate.set()
+        await core.until(lambda: core.item("ann", BEN).subscription == "to")
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        seen = types(ben.read())
+        assert seen.count(("presence", "unavailable", ann.jid)) == 1
+        assert ("presence", "unsubscribed", ANN) in seen
 
 
 @pytest.mark.req("7-5.3")

@@ -199,12 +199,13 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
         if not local:
             raise StanzaError("remote-server-not-found")
 
+        if type_ == "unsubscribed" and item.subscription in ("from", "both"):
+            # 3.2.2: first, and while there is somebody to leave: from here on no broadcast reaches the contact
+            _hide_presence(site, user, contact)
+
         def then() -> None:
-            # 3.1.5, 3.2.2: presence follows the stanza that allows it or ends it
-            if type_ == "subscribed":
+            if type_ == "subscribed":  # 3.1.5: presence follows the stanza that allows it
                 _show_presence(site, user, contact)
-            elif type_ == "unsubscribed" and item.subscription in ("from", "both"):
-                _hide_presence(site, user, contact)
 
         inbound(site, contact, user, type_, routed, undelivered, then)
 
