@@ -117,6 +117,16 @@ async def test_who_cancels_and_leaves_is_seen_to_leave():
         assert ("presence", "unsubscribed", ANN) in seen
 
 
+@in_loop
+async def test_approvals_in_advance_count_as_roster_items():
+    async with CoreSite(roster_items=3) as core:
+        ann = await core.login("ann")
+        ann.send(*(f"<presence type='subscribed' to='c{n}@{HOST}'/>" for n in range(5)))
+        await core.settle()
+        assert len(core.records.items[1]) == 3
+        assert [condition(error) for error in find(ann.read(), "presence")] == ["resource-constraint"] * 2
+
+
 @pytest.mark.req("7-5.3")
 @in_loop
 async def test_a_contact_that_cannot_be_read_refuses_the_request():

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
 from xmppd.core.accounts import Account, Refused, owns
-from xmppd.core.roster import item_xml, moved
+from xmppd.core.roster import is_empty, item_xml, moved
 from xmppd.core.site import Site, bounce
 from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
 from xmppd.errors import StanzaError
@@ -188,7 +188,7 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
             after = _with_approval(after, approved=True)
         elif type_ == "unsubscribed" and item.approved:
             after = _with_approval(after, approved=False)
-        if before is None and type_ == "subscribe" and len(account.roster) >= site.settings.roster_items:
+        if before is None and not is_empty(after) and len(account.roster) >= site.settings.roster_items:
             raise StanzaError("resource-constraint", app="roster_items")
         if after != before and not (before is None and after == item):
             await account.put(after)
