@@ -127,6 +127,20 @@ async def test_approvals_in_advance_count_as_roster_items():
         assert [condition(error) for error in find(ann.read(), "presence")] == ["resource-constraint"] * 2
 
 
+@pytest.mark.req("7-5.1", "7-5.3")
+@pytest.mark.parametrize("to", ["user@remote.example", "remote.example", "user@remote.example/r"])
+@pytest.mark.parametrize("type_", ["subscribe", "subscribed", "unsubscribe", "unsubscribed"])
+@in_loop
+async def test_nothing_is_kept_of_a_request_that_cannot_be_routed(to, type_):
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(f"<presence type='{type_}' to='{to}' id='i'/>")
+        await core.settle()
+        (error,) = ann.read()
+        assert (condition(error), error.get("id")) == ("remote-server-not-found", "i")
+        assert core.records.items[1] == {}
+
+
 @pytest.mark.req("7-5.3")
 @in_loop
 async def test_a_contact_that_cannot_be_read_refuses_the_request():

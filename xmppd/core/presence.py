@@ -168,14 +168,13 @@ def probe(site: Site, sender: Resource, to: JID) -> None:
 
 
 def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: SubscriptionType) -> None:
-    """A subscription stanza of a client (RFC 6121 3; A.2), addressed to a local or a foreign contact."""
+    """A subscription stanza of a client (RFC 6121 3; A.2), addressed to a local contact."""
     user, contact = sender.jid.bare, to.bare
     if user == contact:
         bounce(sender, stanza, StanzaError("not-allowed", "an account always sees its own presence"))
         return
     # 3.1.2: stamped with bare addresses, the rest of the stanza as it was sent (7-3, 7-4)
     routed = stanza.render(to=contact.wire, from_=user.wire, lang=sender.lang)
-    local = contact.domain in site.hosts
 
     async def change(account: Account | None) -> None:
         if not owns(account, sender):
@@ -196,8 +195,6 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
                 push(site, account, after)
         if not step.passes:
             return
-        if not local:
-            raise StanzaError("remote-server-not-found")
 
         if type_ == "unsubscribed" and item.subscription in ("from", "both"):
             # 3.2.2: first, and while there is somebody to leave: from here on no broadcast reaches the contact
