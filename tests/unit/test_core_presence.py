@@ -141,6 +141,19 @@ async def test_nothing_is_kept_of_a_request_that_cannot_be_routed(to, type_):
         assert core.records.items[1] == {}
 
 
+@pytest.mark.req("7-3.x1")
+@in_loop
+async def test_a_name_that_no_account_can_have_is_no_contact():
+    """A roster item is a stored name (RFC 3454 7): it could not be removed again."""
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(f"<presence type='subscribe' to='\U0001f600@{HOST}'/>")
+        await core.settle()
+        (error,) = ann.read()
+        assert condition(error) == "jid-malformed"
+        assert core.records.items[1] == {}
+
+
 @pytest.mark.req("7-5.3")
 @in_loop
 async def test_a_contact_that_cannot_be_read_refuses_the_request():

@@ -89,6 +89,9 @@ class Router:
         if type_ in presence.SUBSCRIPTION_TYPES:
             if to.local is None:
                 raise StanzaError("service-unavailable")
+            if to.bare.has_unassigned:
+                # it is kept in a roster, and a stored name holds no such characters (RFC 3454 7)
+                raise StanzaError("jid-malformed")
             subscription_type: SubscriptionType = type_
             presence.outbound(self.site, sender, stanza, to, subscription_type)
         elif type_ in BROADCAST_TYPES:
