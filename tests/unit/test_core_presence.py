@@ -194,3 +194,18 @@ async def test_a_change_that_cannot_be_written_is_refused_once():
             ("resource-constraint", "q"),
         ]
         assert core.item("ann", BEN) is None
+
+
+@pytest.mark.req("5-2.a")
+@in_loop
+async def test_directed_presence_keeps_the_address_it_was_sent_to():
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ben.send("<presence/>")
+        await core.settle()
+        ben.raw()
+        addresses = [f"BEN@{HOST}/b", f"Ben@{HOST}", f"ben@{HOST}/gone"]
+        for to in addresses:
+            ann.send(f"<presence to='{to}'/>", f"<presence to='{to}' type='unavailable'/>")
+        await core.settle()
+        assert [stanza.get("to") for stanza in ben.read()] == [to for to in addresses for _ in range(2)]

@@ -66,7 +66,7 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     for to in directed or ():
         # 4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)
         if not _hears(site, sender, to):
-            _to_local(site, to, head, tail)
+            _to_local(site, to, head + b" to='" + to.wire + b"'" + tail)
     if not sender.available:
         return
     sender.hide()
@@ -147,16 +147,15 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
         sender.directed[to] = None
     elif sender.directed is not None:
         sender.directed.pop(to, None)
-    _to_local(site, to, *stanza.split(from_=sender.jid.wire, lang=sender.lang))
+    _to_local(
+        site, to, stanza.render(from_=sender.jid.wire, lang=sender.lang)
+    )  # 5-2.a: 'to' as it was written
 
 
-def _to_local(site: Site, to: JID, head: bytes, tail: bytes) -> None:
+def _to_local(site: Site, to: JID, stanza: bytes) -> None:
     """RFC 6121 8.5: a full address that is connected, else all available resources of the account."""
     resource = site.table.full(to.norm)
-    if resource is not None:
-        fan_out([resource], head, tail)
-    else:
-        site.table.broadcast([to.bare.norm], head, tail)
+    tell([resource] if resource is not None else _available(site, to.bare), stanza)
 
 
 def probe(site: Site, sender: Resource, to: JID) -> None:
@@ -253,7 +252,7 @@ def inbound(
             await account.put(after)
         if passes:
             # 3.1.3: only resources that sent presence are asked; else the request waits for the next one.
-            asked = [r for r in _resources(site, user) if r.available]
+            asked = _available(site, user)
             tell(asked if type_ == "subscribe" else interested(site, user), stanza)
         if after.listed and (after.subscription, after.ask, after.approved) != (
             item.subscription,
@@ -288,6 +287,10 @@ def _resources(site: Site, account: JID) -> tuple[Resource, ...]:
     return connected.resources if connected is not None else ()
 
 
+def _available(site: Site, account: JID) -> list[Resource]:
+    return [resource for resource in _resources(site, account) if resource.available]
+
+
 def interested(site: Site, account: JID) -> list[Resource]:
     """The account's resources that have asked for the roster (RFC 6121 2.2)."""
     return [resource for resource in _resources(site, account) if resource.interested]
@@ -301,7 +304,7 @@ def tell(resources: list[Resource], stanza: bytes) -> None:
 
 def _show_presence(site: Site, user: JID, contact: JID) -> None:
     """3.1.6: the contact, newly subscribed, gets the presence of each available resource of the user."""
-    viewers = [resource for resource in _resources(site, contact) if resource.available]
+    viewers = _available(site, contact)
     for resource in _resources(site, user):
         show_presence(resource, viewers, contact.wire)
 
