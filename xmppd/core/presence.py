@@ -7,6 +7,7 @@ are local accounts here; each side's roster changes in its own account's queue, 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from itertools import count
 from xml.sax.saxutils import quoteattr
@@ -26,6 +27,8 @@ from xmppd.records import RosterItem
 log = logging.getLogger("xmppd.core.presence")
 
 _PUSHES = count(1)  # an id of its own for each push, whether or not it brings a new version
+
+_INTEGER = re.compile("[+-]?[0-9]+")  # xs:byte; int() takes more: 1_0, digits of other scripts
 
 SUBSCRIPTION_TYPES = frozenset(OUTBOUND)
 
@@ -78,7 +81,10 @@ def _priority(stanza: Stanza) -> int:
     element = stanza.find("jabber:client", "priority")
     if element is None:
         return 0
-    priority = int(element.text().strip())
+    text = element.text().strip()
+    if _INTEGER.fullmatch(text) is None:
+        raise ValueError(text)
+    priority = int(text)
     if not -128 <= priority <= 127:
         raise ValueError(priority)
     return priority
