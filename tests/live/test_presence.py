@@ -136,8 +136,8 @@ def test_unsubscribed_ends_it(pair):
     ann, ben = pair
     subscribe(ann, ben)
     ben.send(f"<presence type='unsubscribed' to='{bare(ann)}'/>")
-    ann.until("presence", type="unsubscribed")
     assert ann.until("presence", from_=ben.jid, type="unavailable") is not None
+    ann.until("presence", type="unsubscribed")
     assert roster(ann)[bare(ben)][0] == "from"
     ben.send("<presence><status>secret</status></presence>")
     ben.fence()

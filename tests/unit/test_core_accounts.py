@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
-from tests.unit.core_site import HOST, CoreSite, in_loop
+from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
 from tests.xmpp_client import condition
+from xmppd.core import removal
 from xmppd.errors import StanzaError
 from xmppd.jid import JID
+from xmppd.ops import commands
 from xmppd.records import RosterItem
+from xmppd.store import Deleted, Holder
 
 ANN, BEN = JID.parse(f"ann@{HOST}"), JID.parse(f"ben@{HOST}")
 
@@ -76,6 +80,25 @@ async def test_an_account_is_one_while_a_job_has_it():
 
 
 @in_loop
+async def test_contacts_forget_full_addresses_of_a_deleted_account_too():
+    async with CoreSite() as core:
+        ben = await core.login("ben")
+        await subscribe(core, await core.login("ann"), ben)
+        ben.send(
+            "<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>",
+            f"<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='{ANN}/desk'/></query></iq>",
+        )
+        await core.settle()
+        ben.raw()
+        delete(core, "ann")
+        removal.tell_contacts(core.site, ANN, [(BEN, ANN), (BEN, ANN.with_resource("desk"))])
+        await core.settle()
+        assert list(ben.resource.account.account.roster) == []
+        items = [item.get("jid") for stanza in ben.read() for item in stanza.iter("{jabber:iq:roster}item")]
+        assert items == [str(ANN), f"{ANN}/desk"]
+
+
+@in_loop
 async def test_a_full_queue_refuses():
     async with CoreSite() as core:
         ann = await core.login("ann")
@@ -90,3 +113,24 @@ async def test_a_full_queue_refuses():
         await core.settle()
         answers = {answer.get("id"): condition(answer) for answer in ann.read()}
         assert list(answers.values()).count("resource-constraint") == 5 - len(core.records.items[1]) > 0
+
+
+@in_loop
+async def test_a_request_on_its_way_leaves_no_trace_of_a_deleted_account():
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann"), await core.login("ben")
+        ann.send(f"<presence type='subscribe' to='{BEN}'/>")
+        await core.until(lambda: core.item("ann", str(BEN)))
+        core.records.gate = asyncio.Event()  # it waits for the contact's side now
+
+        async def holders_of(contact):
+            found = core.records.items[2].get(contact)
+            return [] if found is None else [Holder(2, "ben", HOST, found)]
+
+        rosters = SimpleNamespace(holders_of=holders_of)
+        server = SimpleNamespace(site=core.site, store=SimpleNamespace(rosters=rosters))
+        delete(core, "ann")
+        asyncio.get_running_loop().call_soon(core.records.gate.set)
+        await commands._Live(server).removed(ANN, Deleted(None, [], []))
+        assert core.item("ben", str(ANN)) is None
+        assert list(ben.resource.account.account.roster) == []

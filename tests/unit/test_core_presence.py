@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
@@ -66,6 +68,20 @@ async def test_unavailable_presence_comes_once():
 
 
 @in_loop
+async def test_a_new_request_right_behind_the_cancellation_of_the_old():
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann"), await core.login("ben")
+        await subscribe(core, ann, ben)
+        ann.send(f"<presence type='unsubscribe' to='{BEN}'/>", f"<presence type='subscribe' to='{BEN}'/>")
+        await core.settle()
+        assert (core.item("ann", BEN).subscription, core.item("ann", BEN).ask) == ("from", True)
+        assert core.item("ben", ANN).pending_in is not None
+        ben.send(f"<presence type='subscribed' to='{ANN}'/>")
+        await core.settle()
+        assert core.item("ann", BEN).subscription == core.item("ben", ANN).subscription == "both"
+
+
+@in_loop
 async def test_two_accounts_that_ask_each_other_at_once():
     async with CoreSite() as core:
         ann, ben = await core.login("ann"), await core.login("ben")
@@ -78,6 +94,64 @@ async def test_two_accounts_that_ask_each_other_at_once():
         ben.send(f"<presence type='subscribed' to='{ANN}'/>")
         await core.settle()
         assert core.item("ann", BEN).subscription == core.item("ben", ANN).subscription == "both"
+
+
+@pytest.mark.req("7-18.e", "7-18.x1")
+@in_loop
+async def test_who_cancels_and_leaves_is_seen_to_leave():
+    """Unavailable presence does not wait for the contact's side, where it could find nobody to come from."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        for client in (ann, ben):
+            client.send("<presence/>")
+        await subscribe(core, ann, ben)
+        ben.send("<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>")
+        core.records.gate = asyncio.Event()
+        ann.send(f"<presence type='unsubscribed' to='{BEN}'/>")
+        core.records.gate.set()
+        await core.until(lambda: core.item("ann", BEN).subscription == "to")
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        seen = types(ben.read())
+        assert seen.count(("presence", "unavailable", ann.jid)) == 1
+        assert ("presence", "unsubscribed", ANN) in seen
+
+
+@in_loop
+async def test_approvals_in_advance_count_as_roster_items():
+    async with CoreSite(roster_items=3) as core:
+        ann = await core.login("ann")
+        ann.send(*(f"<presence type='subscribed' to='c{n}@{HOST}'/>" for n in range(5)))
+        await core.settle()
+        assert len(core.records.items[1]) == 3
+        assert [condition(error) for error in find(ann.read(), "presence")] == ["resource-constraint"] * 2
+
+
+@pytest.mark.req("7-5.1", "7-5.3")
+@pytest.mark.parametrize("to", ["user@remote.example", "remote.example", "user@remote.example/r"])
+@pytest.mark.parametrize("type_", ["subscribe", "subscribed", "unsubscribe", "unsubscribed"])
+@in_loop
+async def test_nothing_is_kept_of_a_request_that_cannot_be_routed(to, type_):
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(f"<presence type='{type_}' to='{to}' id='i'/>")
+        await core.settle()
+        (error,) = ann.read()
+        assert (condition(error), error.get("id")) == ("remote-server-not-found", "i")
+        assert core.records.items[1] == {}
+
+
+@pytest.mark.req("7-3.x1")
+@in_loop
+async def test_a_name_that_no_account_can_have_is_no_contact():
+    """A roster item is a stored name (RFC 3454 7): it could not be removed again."""
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(f"<presence type='subscribe' to='\U0001f600@{HOST}'/>")
+        await core.settle()
+        (error,) = ann.read()
+        assert condition(error) == "jid-malformed"
+        assert core.records.items[1] == {}
 
 
 @pytest.mark.req("7-5.3")
@@ -120,3 +194,18 @@ async def test_a_change_that_cannot_be_written_is_refused_once():
             ("resource-constraint", "q"),
         ]
         assert core.item("ann", BEN) is None
+
+
+@pytest.mark.req("5-2.a")
+@in_loop
+async def test_directed_presence_keeps_the_address_it_was_sent_to():
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ben.send("<presence/>")
+        await core.settle()
+        ben.raw()
+        addresses = [f"BEN@{HOST}/b", f"Ben@{HOST}", f"ben@{HOST}/gone"]
+        for to in addresses:
+            ann.send(f"<presence to='{to}'/>", f"<presence to='{to}' type='unavailable'/>")
+        await core.settle()
+        assert [stanza.get("to") for stanza in ben.read()] == [to for to in addresses for _ in range(2)]

@@ -226,7 +226,7 @@ cdef class RouteTable:
             return 0
         if kind == KIND_IQ:
             stanza.id_ptr(&id_length)
-            if id_length == -1:
+            if id_length == -1 or id_length == 0:
                 return 0  # 5-10.a
             if type == TYPE_GET or type == TYPE_SET:
                 if self.iq_needs_presence or stanza.nchild != 1:

@@ -150,6 +150,11 @@ class Accounts:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def settle(self) -> None:
+        """Wait until the queues that are at work now are empty."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     async def drain(self) -> None:
         """Wait until no job is left."""
         while self._tasks:

@@ -7,6 +7,7 @@ are local accounts here; each side's roster changes in its own account's queue, 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from itertools import count
 from xml.sax.saxutils import quoteattr
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
 from xmppd.core.accounts import Account, Refused, owns
-from xmppd.core.roster import item_xml, moved
+from xmppd.core.roster import is_empty, item_xml, moved
 from xmppd.core.site import Site, bounce
 from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
 from xmppd.errors import StanzaError
@@ -26,6 +27,8 @@ from xmppd.records import RosterItem
 log = logging.getLogger("xmppd.core.presence")
 
 _PUSHES = count(1)  # an id of its own for each push, whether or not it brings a new version
+
+_INTEGER = re.compile("[+-]?[0-9]+")  # xs:byte; int() takes more: 1_0, digits of other scripts
 
 SUBSCRIPTION_TYPES = frozenset(OUTBOUND)
 
@@ -66,7 +69,7 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     for to in directed or ():
         # 4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)
         if not _hears(site, sender, to):
-            _to_local(site, to, head, tail)
+            _to_local(site, to, head + b" to='" + to.wire + b"'" + tail)
     if not sender.available:
         return
     sender.hide()
@@ -78,7 +81,10 @@ def _priority(stanza: Stanza) -> int:
     element = stanza.find("jabber:client", "priority")
     if element is None:
         return 0
-    priority = int(element.text().strip())
+    text = element.text().strip()
+    if _INTEGER.fullmatch(text) is None:
+        raise ValueError(text)
+    priority = int(text)
     if not -128 <= priority <= 127:
         raise ValueError(priority)
     return priority
@@ -147,16 +153,15 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
         sender.directed[to] = None
     elif sender.directed is not None:
         sender.directed.pop(to, None)
-    _to_local(site, to, *stanza.split(from_=sender.jid.wire, lang=sender.lang))
+    _to_local(
+        site, to, stanza.render(from_=sender.jid.wire, lang=sender.lang)
+    )  # 5-2.a: 'to' as it was written
 
 
-def _to_local(site: Site, to: JID, head: bytes, tail: bytes) -> None:
+def _to_local(site: Site, to: JID, stanza: bytes) -> None:
     """RFC 6121 8.5: a full address that is connected, else all available resources of the account."""
     resource = site.table.full(to.norm)
-    if resource is not None:
-        fan_out([resource], head, tail)
-    else:
-        site.table.broadcast([to.bare.norm], head, tail)
+    tell([resource] if resource is not None else _available(site, to.bare), stanza)
 
 
 def probe(site: Site, sender: Resource, to: JID) -> None:
@@ -168,14 +173,13 @@ def probe(site: Site, sender: Resource, to: JID) -> None:
 
 
 def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: SubscriptionType) -> None:
-    """A subscription stanza of a client (RFC 6121 3; A.2), addressed to a local or a foreign contact."""
+    """A subscription stanza of a client (RFC 6121 3; A.2), addressed to a local contact."""
     user, contact = sender.jid.bare, to.bare
     if user == contact:
         bounce(sender, stanza, StanzaError("not-allowed", "an account always sees its own presence"))
         return
     # 3.1.2: stamped with bare addresses, the rest of the stanza as it was sent (7-3, 7-4)
     routed = stanza.render(to=contact.wire, from_=user.wire, lang=sender.lang)
-    local = contact.domain in site.hosts
 
     async def change(account: Account | None) -> None:
         if not owns(account, sender):
@@ -188,7 +192,7 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
             after = _with_approval(after, approved=True)
         elif type_ == "unsubscribed" and item.approved:
             after = _with_approval(after, approved=False)
-        if before is None and type_ == "subscribe" and len(account.roster) >= site.settings.roster_items:
+        if before is None and not is_empty(after) and len(account.roster) >= site.settings.roster_items:
             raise StanzaError("resource-constraint", app="roster_items")
         if after != before and not (before is None and after == item):
             await account.put(after)
@@ -196,15 +200,14 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
                 push(site, account, after)
         if not step.passes:
             return
-        if not local:
-            raise StanzaError("remote-server-not-found")
+
+        if type_ == "unsubscribed" and item.subscription in ("from", "both"):
+            # 3.2.2: first, and while there is somebody to leave: from here on no broadcast reaches the contact
+            _hide_presence(site, user, contact)
 
         def then() -> None:
-            # 3.1.5, 3.2.2: presence follows the stanza that allows it or ends it
-            if type_ == "subscribed":
+            if type_ == "subscribed":  # 3.1.5: presence follows the stanza that allows it
                 _show_presence(site, user, contact)
-            elif type_ == "unsubscribed" and item.subscription in ("from", "both"):
-                _hide_presence(site, user, contact)
 
         inbound(site, contact, user, type_, routed, undelivered, then)
 
@@ -255,7 +258,7 @@ def inbound(
             await account.put(after)
         if passes:
             # 3.1.3: only resources that sent presence are asked; else the request waits for the next one.
-            asked = [r for r in _resources(site, user) if r.available]
+            asked = _available(site, user)
             tell(asked if type_ == "subscribe" else interested(site, user), stanza)
         if after.listed and (after.subscription, after.ask, after.approved) != (
             item.subscription,
@@ -271,7 +274,9 @@ def inbound(
                 _hide_presence(site, user, contact)
             then()
 
-        if reply is not None:
+        # "unsubscribed" is for another server (A.3.2): our own has changed the contact's side before it came here,
+        # and would take it for the answer to a new request
+        if reply == "subscribed":
             _reply(site, contact, user, reply, follow)
         else:
             follow()
@@ -300,6 +305,10 @@ def _resources(site: Site, account: JID) -> tuple[Resource, ...]:
     return connected.resources if connected is not None else ()
 
 
+def _available(site: Site, account: JID) -> list[Resource]:
+    return [resource for resource in _resources(site, account) if resource.available]
+
+
 def interested(site: Site, account: JID) -> list[Resource]:
     """The account's resources that have asked for the roster (RFC 6121 2.2)."""
     return [resource for resource in _resources(site, account) if resource.interested]
@@ -313,7 +322,7 @@ def tell(resources: list[Resource], stanza: bytes) -> None:
 
 def _show_presence(site: Site, user: JID, contact: JID) -> None:
     """3.1.6: the contact, newly subscribed, gets the presence of each available resource of the user."""
-    viewers = [resource for resource in _resources(site, contact) if resource.available]
+    viewers = _available(site, contact)
     for resource in _resources(site, user):
         show_presence(resource, viewers, contact.wire)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 
 from xmppd.core import presence
 from xmppd.core.accounts import Account
@@ -15,30 +16,32 @@ from xmppd.jid import JID
 log = logging.getLogger("xmppd.core.removal")
 
 
-def tell_contacts(site: Site, gone: JID, holders: Iterable[JID]) -> None:
+def tell_contacts(site: Site, gone: JID, held: Iterable[tuple[JID, JID]]) -> None:
     """Take the removed account out of its local contacts' rosters, with the stanzas of a roster removal.
 
-    `holders` are the bare addresses of the accounts that had it in their rosters. Its own sessions have ended.
+    `held` is who had it in the roster, and under which address: `gone` or a full one of it. Its own sessions have
+    ended.
     """
-
-    async def take_out(account: Account | None) -> None:
-        if account is None:
-            return
-        item = account.roster.get(gone)
-        if item is None:
-            return
-        await account.remove(item)
-        resources = presence.interested(site, account.jid)
-        if item.subscription in ("from", "both") or item.pending_in is not None:
-            presence.tell(resources, presence.presence_xml("unsubscribe", gone, account.jid))
-        if item.subscription in ("to", "both") or item.ask:
-            presence.tell(resources, presence.presence_xml("unsubscribed", gone, account.jid))
-        if item.listed:
-            presence.push(site, account, None, removed=gone)
 
     def failed(error: StanzaError) -> None:
         log.error("contact not told", extra=fields(account=str(gone), condition=error.condition))
 
-    for holder in holders:
+    for holder, address in held:
         # the account's roster in memory may not have been read since the store took the item out
-        site.accounts.perform(holder, take_out, failed)
+        site.accounts.perform(holder, partial(_take_out, site, address), failed)
+
+
+async def _take_out(site: Site, address: JID, account: Account | None) -> None:
+    if account is None:
+        return
+    item = account.roster.get(address)
+    if item is None:
+        return
+    await account.remove(item)
+    resources = presence.interested(site, account.jid)
+    if item.subscription in ("from", "both") or item.pending_in is not None:
+        presence.tell(resources, presence.presence_xml("unsubscribe", address, account.jid))
+    if item.subscription in ("to", "both") or item.ask:
+        presence.tell(resources, presence.presence_xml("unsubscribed", address, account.jid))
+    if item.listed:
+        presence.push(site, account, None, removed=address)

@@ -85,14 +85,16 @@ class Router:
             elif type_ != "error":
                 raise StanzaError("bad-request", "this type of presence needs a 'to'")
             return
+        self._check_domain(to)
         if type_ in presence.SUBSCRIPTION_TYPES:
-            if to.bare.local is None:
+            if to.local is None:
                 raise StanzaError("service-unavailable")
+            if to.bare.has_unassigned:
+                # it is kept in a roster, and a stored name holds no such characters (RFC 3454 7)
+                raise StanzaError("jid-malformed")
             subscription_type: SubscriptionType = type_
             presence.outbound(self.site, sender, stanza, to, subscription_type)
-            return
-        self._check_domain(to)
-        if type_ in BROADCAST_TYPES:
+        elif type_ in BROADCAST_TYPES:
             if to.local is not None:
                 presence.direct(self.site, sender, stanza, to)
         elif type_ == "probe":

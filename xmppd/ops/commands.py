@@ -7,7 +7,7 @@ CommandError with one sentence.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from xmppd import __version__
@@ -25,7 +25,7 @@ from xmppd.net.c2s import Service
 from xmppd.ops.admin import Command, CommandError, Params, Progress
 from xmppd.ops.health import Health
 from xmppd.ops.users import Users, address
-from xmppd.store import Deleted, Store
+from xmppd.store import Deleted, Holder, Store
 
 
 class Running(Protocol):
@@ -84,9 +84,15 @@ class _Live:
     async def removed(self, account: JID, deleted: Deleted) -> None:
         site = self._server.site
         site.accounts.forget(account)
-        holders = [JID(holder.local, holder.domain) for holder in deleted.holders]
-        removal.tell_contacts(site, account, holders)
-        await site.accounts.drain()
+        await self._tell(account, deleted.holders)
+        # a request of its own that was on its way while it was deleted has arrived since
+        await self._tell(account, await self._server.store.rosters.holders_of(str(account)))
+
+    async def _tell(self, account: JID, holders: Iterable[Holder]) -> None:
+        site = self._server.site
+        held = [(JID(holder.local, holder.domain), JID.parse(holder.item.jid)) for holder in holders]
+        removal.tell_contacts(site, account, held)
+        await site.accounts.settle()
 
 
 class _Sessions:
