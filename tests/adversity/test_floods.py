@@ -154,3 +154,25 @@ def test_half_open_sockets_do_not_hold_places_for_ever(make_site):
     assert waits_for(lambda: not refused(site.address()))
     with site.login("alice") as alice:
         assert alice.fence() == []
+
+
+def test_unfinished_stanzas_of_all_together_are_limited(make_site):
+    """The oldest connection that is not logged in goes, and what it held with it; once."""
+    site = make_site(
+        "[limits]\npartial_bytes_total = 1048576\nbytes_per_s = 1000000000\nstanza_bytes = 4000000\n"
+        "[stream]\nclose_timeout_s = 30\n"
+    )
+    with site.login("alice") as greedy, site.connect() as slow, site.login("bob") as bob:
+        slow.open()
+        slow.send("<auth")
+        bob.fence()
+        greedy.send("<message><body>")
+        for _ in range(40):
+            greedy.send("x" * 50_000)
+        assert condition(slow.next()) == "policy-violation"
+        assert slow.read_to_end() == b""
+        assert slow.received.endswith(b"</stream:stream>")
+        greedy.send("</body></message>")
+        greedy.fence()
+        assert site.status["counters"]["partial_bytes_evicted"] == 1
+        assert bob.fence() == []

@@ -162,7 +162,8 @@ class Service:
         for session in self.unauthenticated:
             if session.wire.reader.pending_bytes:
                 count("partial_bytes_evicted")
-                session.close(StreamError("policy-violation", app="partial_bytes_total"))
+                # not `close`, which would go on reading, and keep what it holds
+                session.stream_error(StreamError("policy-violation", app="partial_bytes_total"))
                 return
 
     def revoke(self, account: JID) -> None:
