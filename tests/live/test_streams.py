@@ -222,6 +222,30 @@ def test_a_silent_client_is_pinged_and_left_if_it_stays_silent(make_site):
         assert not find(alive.fence(), "error")
 
 
+def test_a_client_that_is_slowed_down_is_not_taken_for_silent(make_site):
+    """Its answer to the ping is there, but is not read as long as its rate is exceeded."""
+    site = make_site(
+        "[stream]\nidle_ping_s = 0.5\nping_timeout_s = 0.5\n[limits]\nstanzas_per_s = 50\nburst_s = 1\n"
+    )
+    with site.login("alice") as client:
+        client.send("<message to='bob@localhost' type='headline'/>" * 250)
+        for id_ in "pq":  # the second is read when the debt of 200 stanzas has been paid
+            client.send(f"<iq type='get' id='{id_}' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+            while (element := client.next()).get("id") != id_:
+                client.send(f"<iq type='result' id='{element.get('id')}' to='localhost'/>")
+    assert site.status["counters"]["streams_rate_limited"] >= 1
+    assert site.status["counters"]["streams_idle_timeout"] == 0
+
+
+def test_pings_can_be_switched_off_while_streams_are_open(make_site):
+    site = make_site("[stream]\nidle_ping_s = 0.5\nping_timeout_s = 0.5\n")
+    with site.login("alice") as client:
+        site.write("[stream]\nidle_ping_s = 0\nping_timeout_s = 0.5\n")
+        site.command("reload")
+        client.fence()
+        assert client.silent(1.5)
+
+
 def test_white_space_keeps_a_stream_alive(make_site):
     site = make_site("[stream]\nidle_ping_s = 1.0\nping_timeout_s = 0.5\n")
     with site.login("alice") as client:

@@ -187,6 +187,7 @@ cdef class Wire(Handler):
         if not self._held:
             return
         self._held = False
+        self.last_in = _now  # until now nobody listened: that was no silence of the peer
         if self._deaf:
             return
         self.conn.resume()

@@ -315,8 +315,12 @@ class Session(Deadline):
         if not self.stream.is_open:
             self._run(self.stream.timeout("close" if self.stream.is_closing else "negotiation"))
             return
+        if not times.idle_ping_s:  # switched off meanwhile
+            return
         silent_s = self.wire.idle_ticks * TICK_S
-        if self.wire.last_in < self.pinged_at:
+        if self.wire.held:  # slowed down: what the client has said since is not read yet
+            self._expire_in(times.idle_ping_s)
+        elif self.wire.last_in < self.pinged_at:
             count("streams_idle_timeout")
             self.close(StreamError("connection-timeout"))
         elif silent_s >= times.idle_ping_s:
