@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import time
@@ -156,14 +157,22 @@ def test_half_open_sockets_do_not_hold_places_for_ever(make_site):
         assert alice.fence() == []
 
 
-def test_unfinished_stanzas_together_are_bounded(make_site):
+def test_unfinished_stanzas_of_all_together_are_limited(make_site):
+    """The oldest connection that is not logged in goes, and what it held with it; then whoever passes the limit."""
     site = make_site(
-        "[limits]\npartial_bytes_total = 1048576\nstanza_bytes = 1000000\n[stream]\nclose_timeout_s = 0.2\n"
+        "[limits]\npartial_bytes_total = 1048576\nbytes_per_s = 1000000000\nstanza_bytes = 4000000\n"
+        "[stream]\nclose_timeout_s = 30\n"
     )
-    half = "<message to='bob@localhost'><body>" + "x" * 200_000
-    with site.login("bob") as bob:
-        clients = [site.login("alice") for _ in range(8)]
-        for client in clients:
-            client.send(half)
-        assert waits_for(lambda: site.status["counters"]["partial_bytes_evicted"] >= 1)
+    with site.login("alice") as greedy, site.connect() as slow, site.login("bob") as bob:
+        slow.open()
+        slow.send("<auth")
+        bob.fence()
+        greedy.send("<message><body>")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(60):
+                greedy.send("x" * 50_000)
+        assert condition(slow.next()) == "policy-violation"
+        assert slow.read_to_end() == b""
+        assert slow.received.endswith(b"</stream:stream>")
+        assert waits_for(lambda: site.status["counters"]["partial_bytes_evicted"] == 2)
         assert bob.fence() == []

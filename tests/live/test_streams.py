@@ -10,11 +10,21 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.site import PASSWORD
+from tests.site import PASSWORD, Site
 from tests.xmpp_client import BIND, SASL, STREAMS, TLS, Disconnected, StreamClosed, condition, find
 
 HEADER = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>"
 OK = PASSWORD.format(user="alice")
+
+
+@pytest.fixture(scope="module")
+def idn_site(tmp_path_factory):
+    """A server of three domains, one of them internationalized."""
+    made = Site(
+        tmp_path_factory.mktemp("site"), domains=("localhost", "second.example", "bücher.example")
+    ).start()
+    yield made
+    assert made.stop() == 0
 
 
 def ends(client):
@@ -222,6 +232,30 @@ def test_a_silent_client_is_pinged_and_left_if_it_stays_silent(make_site):
         assert not find(alive.fence(), "error")
 
 
+def test_a_client_that_is_slowed_down_is_not_taken_for_silent(make_site):
+    """Its answer to the ping is there, but is not read as long as its rate is exceeded."""
+    site = make_site(
+        "[stream]\nidle_ping_s = 0.5\nping_timeout_s = 0.5\n[limits]\nstanzas_per_s = 50\nburst_s = 1\n"
+    )
+    with site.login("alice") as client:
+        client.send("<message to='bob@localhost' type='headline'/>" * 250)
+        for id_ in "pq":  # the second is read when the debt of 200 stanzas has been paid
+            client.send(f"<iq type='get' id='{id_}' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+            while (element := client.next()).get("id") != id_:
+                client.send(f"<iq type='result' id='{element.get('id')}' to='localhost'/>")
+    assert site.status["counters"]["streams_rate_limited"] >= 1
+    assert site.status["counters"]["streams_idle_timeout"] == 0
+
+
+def test_pings_can_be_switched_off_while_streams_are_open(make_site):
+    site = make_site("[stream]\nidle_ping_s = 0.5\nping_timeout_s = 0.5\n")
+    with site.login("alice") as client:
+        site.write("[stream]\nidle_ping_s = 0\nping_timeout_s = 0.5\n")
+        site.command("reload")
+        client.fence()
+        assert client.silent(1.5)
+
+
 def test_white_space_keeps_a_stream_alive(make_site):
     site = make_site("[stream]\nidle_ping_s = 1.0\nping_timeout_s = 0.5\n")
     with site.login("alice") as client:
@@ -287,16 +321,38 @@ def test_a_disabled_account_is_told_after_the_right_password_only(site, user):
         assert client.fence() == []
 
 
+def certified(site, client, **wrap):
+    """The host names in the certificate that the server shows after STARTTLS."""
+    client.open()
+    client.send(f"<starttls xmlns='{TLS}'/>")
+    client.next()
+    context = ssl.create_default_context(cafile=site.ca)
+    context.check_hostname = False
+    sock = context.wrap_socket(client.sock, **wrap)
+    return {value for kind, value in sock.getpeercert()["subjectAltName"] if kind == "DNS"}
+
+
+@pytest.mark.req("3-4.2", "1-3.2")
+@pytest.mark.parametrize(
+    ("sni", "to", "shown"),
+    [
+        ("unknown.example", "second.example", "second.example"),  # the target of an SRV record
+        ("unknown.example", "localhost", "localhost"),
+        ("xn--bcher-kva.example", "bücher.example", "xn--bcher-kva.example"),
+        ("XN--Bcher-kva.Example", "localhost", "xn--bcher-kva.example"),
+        ("second.example.", "localhost", "second.example"),
+        (None, "bücher.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_the_certificate_follows_the_server_name_then_the_header(idn_site, sni, to, shown):
+    with idn_site.connect(to) as client:
+        assert shown in certified(idn_site, client, server_hostname=sni)
+
+
 @pytest.mark.req("3-4.2")
 def test_each_domain_has_its_own_certificate(site):
     def names(client, **wrap):
-        client.open()
-        client.send(f"<starttls xmlns='{TLS}'/>")
-        client.next()
-        context = ssl.create_default_context(cafile=site.ca)
-        context.check_hostname = False
-        sock = context.wrap_socket(client.sock, **wrap)
-        return {value for kind, value in sock.getpeercert()["subjectAltName"] if kind == "DNS"}
+        return certified(site, client, **wrap)
 
     assert "second.example" in names(site.connect("second.example"), server_hostname="second.example")
     assert "localhost" in names(site.connect(), server_hostname="localhost")

@@ -958,6 +958,11 @@ cdef class StreamReader:
                 give_work(self.work)
                 self.work = NULL
 
+    def abandon(self):
+        """Nothing more will be read: give back what unread input holds."""
+        self.at = self.n
+        self.end()
+
     def settle(self):
         """The stream is open: keep of its header only what stanzas refer to, shared with streams that said the same.
 

@@ -187,6 +187,7 @@ cdef class Wire(Handler):
         if not self._held:
             return
         self._held = False
+        self.last_in = _now  # until now nobody listened: that was no silence of the peer
         if self._deaf:
             return
         self.conn.resume()
@@ -194,8 +195,9 @@ cdef class Wire(Handler):
             self.conn.again()
 
     def deafen(self):
-        """Ignore all further input: the stream has failed."""
+        """Ignore all further input, that which is kept too: the stream has failed."""
         self._deaf = True
+        self.reader.abandon()
 
     def attach_resource(self, Resource resource not None):
         """The stream is open: from now on the routing table sees its stanzas first."""

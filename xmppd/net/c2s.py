@@ -18,7 +18,7 @@ from xmppd._fast.tls import TLSContext
 from xmppd._fast.wire import Allowance, Wire
 from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.events import count, fields
-from xmppd.jid import JID
+from xmppd.jid import JID, JIDError
 from xmppd.net.deadlines import TICK_S, Deadline, Wheel
 from xmppd.stream import actions as act
 from xmppd.stream.c2s import C2SSettings, C2SStream, HostFacts
@@ -136,11 +136,14 @@ class Service:
         return session.wire
 
     def select(self, conn: Conn, sni: str | None) -> TLSContext | None:
-        """The certificate for a ClientHello: its server name, else the `to` of the header before (3-4.2)."""
-        name = sni
-        if name is None and isinstance(conn.handler, Wire):
-            name = conn.handler.session.stream.host
-        return self.contexts.get(name.lower(), self.default_context) if name else self.default_context
+        """The certificate for a ClientHello: its server name, else the `to` of the header before (3-4.2).
+
+        A client may name the target of the SRV record it came by, which is no domain of ours (1-3.2).
+        """
+        context = self.contexts.get(_served_name(sni)) if sni is not None else None
+        if context is None and isinstance(conn.handler, Wire):
+            context = self.contexts.get(conn.handler.session.stream.host)
+        return context or self.default_context
 
     # what sessions call
 
@@ -158,7 +161,8 @@ class Service:
         """Unfinished stanzas hold too much memory: the oldest of those not logged in goes, or else `latest`."""
         held = (session for session in self.unauthenticated if session.wire.reader.pending_bytes)
         count("partial_bytes_evicted")
-        next(held, latest).close(StreamError("policy-violation", app="partial_bytes_total"))
+        # not `close`, which would go on reading, and keep what it holds
+        next(held, latest).stream_error(StreamError("policy-violation", app="partial_bytes_total"))
 
     def end(self, account: JID, error: StreamError, connections: Iterable[Conn]) -> None:
         """End every stream of an account among `connections`, those too that are still being negotiated."""
@@ -206,6 +210,14 @@ def address_group(address: str) -> str:
         groups += ["0"] * (8 - len(groups) - (len(tail.split(":")) if tail else 0))
         groups += tail.split(":") if tail else []
     return ":".join(groups[:4]) + "::/64"
+
+
+def _served_name(sni: str) -> str:
+    """A server name as domains are compared: it comes in A-labels (RFC 6066 3)."""
+    try:
+        return JID.parse(sni).domain
+    except JIDError:
+        return sni
 
 
 class Session(Deadline):
@@ -306,8 +318,12 @@ class Session(Deadline):
         if not self.stream.is_open:
             self._run(self.stream.timeout("close" if self.stream.is_closing else "negotiation"))
             return
+        if not times.idle_ping_s:  # switched off meanwhile
+            return
         silent_s = self.wire.idle_ticks * TICK_S
-        if self.wire.last_in < self.pinged_at:
+        if self.wire.held:  # slowed down: what the client has said since is not read yet
+            self._expire_in(times.idle_ping_s)
+        elif self.wire.last_in < self.pinged_at:
             count("streams_idle_timeout")
             self.close(StreamError("connection-timeout"))
         elif silent_s >= times.idle_ping_s:
