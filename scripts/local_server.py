@@ -99,32 +99,9 @@ class LocalServer:
 
     def start(self) -> None:
         """Start it and return when it says by sd_notify that it is ready; ServerError if it ends before."""
-        with contextlib.ExitStack() as stack:
-            notify_folder = stack.enter_context(tempfile.TemporaryDirectory())
-            notify = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-            notify.bind(f"{notify_folder}/notify")
-            notify.settimeout(0.1)
-            stderr: IO[bytes] | None = stack.enter_context(self.output.open("ab")) if self.output else None
-            self.process = subprocess.Popen(  # noqa: S603
-                # setpriv: should this process die hard, the server is not left behind
-                ["/usr/bin/setpriv", "--pdeathsig", "TERM", *COMMAND, "-c", str(self.config), "run"],
-                stdin=subprocess.DEVNULL,
-                stderr=stderr,
-                stdout=stderr,
-                env=os.environ | {"NOTIFY_SOCKET": f"{notify_folder}/notify"},
-                start_new_session=True,  # Ctrl-C reaches us; we stop it in good order
-            )
-            until = time.monotonic() + READY_WITHIN_S
-            while time.monotonic() < until:
-                with contextlib.suppress(TimeoutError):
-                    if b"READY=1" in notify.recv(4096).split(b"\n"):
-                        return
-                if self.process.poll() is not None:
-                    raise ServerError(
-                        f"the server ended with exit status {self.process.returncode} before it was ready"
-                    )
-        self.stop()
-        raise ServerError(f"the server was not ready after {READY_WITHIN_S} s")
+        # setpriv: should this process die hard, the server is not left behind
+        words = ["/usr/bin/setpriv", "--pdeathsig", "TERM", *COMMAND, "-c", str(self.config), "run"]
+        self.process = started(words, self.output)
 
     def wait(self) -> int:
         """Wait until it ends, whoever ended it; its exit status."""
@@ -132,16 +109,54 @@ class LocalServer:
 
     def stop(self) -> int:
         """End it by SIGTERM and return its exit status; ServerError if it had to be killed."""
-        if self.process is None:
-            return 0
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+        return 0 if self.process is None else _end(self.process)
+
+
+def started(words: Sequence[str], output: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
+    """Start a server and return when it says by sd_notify that it is ready; ServerError if it ends before.
+
+    `output`: where its log goes, None for this process's stderr.
+    """
+    with contextlib.ExitStack() as stack:
+        notify_folder = stack.enter_context(tempfile.TemporaryDirectory())
+        notify = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        notify.bind(f"{notify_folder}/notify")
+        notify.settimeout(0.1)
+        log: IO[bytes] | None = stack.enter_context(output.open("ab")) if output else None
+        process = subprocess.Popen(  # noqa: S603
+            words,
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+            stdout=log,
+            env=os.environ | {"NOTIFY_SOCKET": f"{notify_folder}/notify"} | environment,
+            start_new_session=True,  # Ctrl-C reaches us; we stop it in good order
+        )
         try:
-            return self.process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise ServerError(f"the server did not stop within {STOP_WITHIN_S} s and was killed") from None
+            until = time.monotonic() + READY_WITHIN_S
+            while time.monotonic() < until:
+                with contextlib.suppress(TimeoutError):
+                    if b"READY=1" in notify.recv(4096).split(b"\n"):
+                        return process
+                if process.poll() is not None:
+                    raise ServerError(
+                        f"the server ended with exit status {process.returncode} before it was ready"
+                    )
+            raise ServerError(f"the server was not ready after {READY_WITHIN_S} s")
+        except BaseException:  # Ctrl-C too: nobody else knows of the process yet
+            _end(process)
+            raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End it by SIGTERM and return its exit status; ServerError if it had to be killed."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise ServerError(f"the server did not stop within {STOP_WITHIN_S} s and was killed") from None
 
 
 def command(words: Sequence[str], stdin: str | None = None) -> str:

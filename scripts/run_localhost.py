@@ -10,7 +10,6 @@ import re
 import signal
 import ssl
 import sys
-import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,8 @@ STATE: Final = Path(".run").resolve()
 ACCOUNTS: Final = STATE / "accounts"
 PEOPLE: Final = ("alice@localhost", "bob@localhost")
 XMPP_PORT: Final = 5222
+# a listener as `xmppd init` writes it; one that somebody added to is left alone
+LISTENER: Final = re.compile(r'^\[\[listeners\]\]\nkind = "c2s"\naddress = ".*"\n(?:\n|\Z)', re.MULTILINE)
 SYSTEM_CA: Final = "/usr/local/share/ca-certificates/xmppd-run.crt"
 
 
@@ -34,14 +35,20 @@ def alone() -> None:
 
 
 def prepare() -> LocalServer:
-    """The server of .run/, made at the first start; it listens on 5222 or the next port that is free now."""
+    """The server of .run/, made at the first start.
+
+    It listens on 5222 or the next port that is free now, at the loopback addresses there are now: IPv6 comes and goes.
+    """
     hosts = loopback_hosts()
     server = LocalServer(STATE, free_port(hosts, XMPP_PORT), hosts)
     if not server.config.exists():
         server.init("localhost")
     text = server.config.read_text()
-    configured = tomllib.loads(text)["listeners"][0]["address"].rpartition(":")[2]
-    moved = re.sub(rf'^(address = ".*):{configured}"', rf'\1:{server.port}"', text, flags=re.MULTILINE)
+    listeners = "".join(
+        f'[[listeners]]\nkind = "c2s"\naddress = "{endpoint(host, server.port)}"\n\n' for host in hosts
+    )
+    once = iter([listeners])
+    moved = LISTENER.sub(lambda _: next(once, ""), text)
     if moved != text:
         server.config.write_text(moved)
     return server

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from scripts.local_server import ServerError, started
 from tests.xmpp_client import XMPPClient
 
 XMPPD = [sys.executable, "-m", "xmppd"]
@@ -87,28 +85,10 @@ class Site:
 
     def start(self, **environment: str) -> Site:
         """Start the server and wait until it says that it is ready."""
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready,
-        ):
-            path = f"{folder}/notify"
-            ready.bind(path)
-            ready.settimeout(0.2)
-            with self.log_path.open("ab") as log:
-                self.process = subprocess.Popen(
-                    [*XMPPD, "-c", str(self.config), "run"],
-                    stderr=log,
-                    stdout=log,
-                    env={**os.environ, "NOTIFY_SOCKET": path, **environment},
-                )
-            for _ in range(150):
-                try:
-                    if b"READY=1" in ready.recv(4096):
-                        break
-                except TimeoutError:
-                    assert self.process.poll() is None, f"the server ended: {self.log}"
-            else:
-                raise AssertionError(f"not ready in time: {self.log}")
+        try:
+            self.process = started([*XMPPD, "-c", str(self.config), "run"], self.log_path, **environment)
+        except ServerError as error:
+            raise AssertionError(f"{error}: {self.log}") from error
         return self
 
     @property
