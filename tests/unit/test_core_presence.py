@@ -209,3 +209,23 @@ async def test_directed_presence_keeps_the_address_it_was_sent_to():
             ann.send(f"<presence to='{to}'/>", f"<presence to='{to}' type='unavailable'/>")
         await core.settle()
         assert [stanza.get("to") for stanza in ben.read()] == [to for to in addresses for _ in range(2)]
+
+
+@pytest.mark.req("7-18.x1")
+@in_loop
+async def test_an_approval_that_is_cancelled_at_once_shows_nothing():
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        for client in (ann, ben):
+            client.send("<presence/>")
+        ben.send(f"<presence type='subscribe' to='{ANN}'/>")
+        await core.settle()
+        ben.raw()
+        core.records.gate = asyncio.Event()
+        ann.send(f"<presence type='subscribed' to='{BEN}'/>", f"<presence type='unsubscribed' to='{BEN}'/>")
+        core.records.gate.set()
+        await core.settle()
+        # whatever was shown in between has been taken back
+        shown = [p.get("type") for p in find(ben.read(), "presence", from_=ann.jid)]
+        assert not shown or shown[-1] == "unavailable"
+        assert core.item("ann", BEN).subscription == core.item("ben", ANN).subscription == "none"

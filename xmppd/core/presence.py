@@ -322,6 +322,9 @@ def tell(resources: list[Resource], stanza: bytes) -> None:
 
 def _show_presence(site: Site, user: JID, contact: JID) -> None:
     """3.1.6: the contact, newly subscribed, gets the presence of each available resource of the user."""
+    account = site.accounts.get(user)
+    if account is None or not account.roster.shows_to(contact):
+        return  # cancelled since
     viewers = _available(site, contact)
     for resource in _resources(site, user):
         show_presence(resource, viewers, contact.wire)
