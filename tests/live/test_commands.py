@@ -238,3 +238,24 @@ def test_a_supervisor_hears_the_end_of_every_reload(tmp_path):
             server.terminate()
             assert server.wait(20) == 0
         assert supervisor.recv(4096).startswith(b"STOPPING=1")
+
+
+@pytest.mark.req("1-18.b", "3-9.2")
+@pytest.mark.parametrize("kicked", [False, True])
+def test_what_a_deleted_account_still_sends_is_not_its_successors(site, user, kicked):
+    """We go on listening behind our closing tag, but the account it came from is no more."""
+    name = user("heir")
+    with site.login(name) as client, site.login("bob") as bob:
+        if kicked:
+            site.command("session", "kick", client.jid)
+        site.command("user", "del", f"{name}@localhost")
+        site.add_user(name)
+        with site.login(name) as heir:
+            client.send(
+                "<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='eve@localhost'/></query></iq>"
+                f"<message to='{bob.jid}' id='forged'/></stream:stream>"
+            )
+            client.read_to_end()
+            answer = heir.iq("get", "<query xmlns='jabber:iq:roster'/>")
+            assert not list(answer.iter("{jabber:iq:roster}item"))
+        assert not [each for each in bob.fence() if each.get("id") == "forged"]

@@ -165,10 +165,14 @@ class Service:
         next(held, latest).stream_error(StreamError("policy-violation", app="partial_bytes_total"))
 
     def end(self, account: JID, error: StreamError, connections: Iterable[Conn]) -> None:
-        """End every stream of an account among `connections`, those too that are still being negotiated."""
+        """End every stream of an account among `connections`, those too that are still being negotiated.
+
+        What comes behind our closing tag does not count either: there may be a new account of that name by then.
+        """
         for session in self._all(connections):
             if session.stream.speaks_for(account):
                 session.close(error)
+                session.disown()
 
     async def shut_down(self, connections: Callable[[], Iterable[Conn]]) -> None:
         """End every stream with system-shutdown; returns when all have ended, at most after the close time-out.
@@ -306,6 +310,11 @@ class Session(Deadline):
     def close(self, error: StreamError | None) -> None:
         """End the stream from our side."""
         self._run(self.stream.close(error))
+
+    def disown(self) -> None:
+        """The account of a closed stream is no more."""
+        self.stream.disown()
+        self.wire.detach_resource()
 
     # deadlines
 

@@ -201,6 +201,10 @@ class C2SStream:
             return talk.account == account
         return (talk.exchange.username, talk.opening.host) == (account.local, account.domain)
 
+    def disown(self) -> None:
+        """Behind our closing tag: stanzas that still come belong to nobody, and are not delivered."""
+        self.jid = None
+
     # --- inputs --------------------------------------------------------------------------------------------
 
     def header(self, header: StreamHeader) -> list[Action]:
