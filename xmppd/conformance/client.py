@@ -68,7 +68,7 @@ class Client:
         self.jid = ""  # full, once bound
         self.patience_s = PATIENCE_S
         self.seen: list[Element] = []  # every first-level element that came
-        self._reads = 0
+        self.reads = 0
         self._read_of_event = 0
 
     # ---- sending
@@ -114,7 +114,9 @@ class Client:
             except NotWellFormed as error:
                 raise NotMet(f"what the server sent is not well-formed: {error}") from None
             if event is not None:
-                self._read_of_event = self._reads
+                self._read_of_event = self.reads
+                if self.reader.faults:
+                    raise NotMet(f"the server sent {self.reader.faults[0]}")  # RFC 6120 11
                 if isinstance(event, Element):
                     self.seen.append(event)
                 return event
@@ -124,7 +126,7 @@ class Client:
                 raise NotMet(f"nothing came within {self.patience_s:g} s") from None
             if not data:
                 return End(self._how_it_ended())
-            self._reads += 1
+            self.reads += 1
             self.reader.feed(data)
 
     def _how_it_ended(self) -> str:
@@ -244,8 +246,14 @@ class Client:
 
     def plain(self, account: Account, password: str | None = None, authorize_as: str = "") -> Element:
         """One attempt with PLAIN; what the server answers."""
+        self.send_plain(account, password, authorize_as)
+        return self.sasl_answer()
+
+    def send_plain(self, account: Account, password: str | None = None, authorize_as: str = "") -> None:
+        """One attempt with PLAIN, whatever comes of it."""
         given = account.password if password is None else password
-        return self.auth("PLAIN", sasl.plain(account.name, given, authorize_as))
+        data = sasl.plain(account.name, given, authorize_as)
+        self.send(f"<auth xmlns='{SASL}' mechanism='PLAIN'>{data}</auth>")
 
     def scram(self, account: Account, mechanism: str) -> Element:
         """One attempt with SCRAM; what the server answers."""

@@ -177,6 +177,11 @@ class Connection:
             whole += self.read(deadline)
         return whole
 
+    @property
+    def has_input(self) -> bool:
+        """Whether something has come that was not read yet."""
+        return bool(select.select([self.socket], [], [], 0)[0])
+
     # ---- TLS
 
     def start_tls(self, context: ssl.SSLContext, server_name: str | None, deadline: float) -> ssl.SSLObject:

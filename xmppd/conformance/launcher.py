@@ -23,9 +23,12 @@ Settings have the same names for all servers, and are absent or null where the s
     idle-timeout         seconds of silence, pings included, after which a dead client is dropped (1-34)
     negotiation-timeout  seconds from the connection to the bound resource
     max-stanza-bytes     largest stanza of a client that is logged in (1-34)
+    unfinished-bytes     memory for unfinished stanzas of all streams that are not logged in (1-34)
     sessions-per-account resources that one account may have at a time
     dscp                 0 to 63 (13-1)
     sasl-mechanisms      names of the mechanisms offered, best first (3-23)
+    client-port          serve clients on this port, on any loopback address (1-5)
+    starttls-required    false: streams without TLS may log in (2-1); a good server refuses it
 """
 
 from __future__ import annotations

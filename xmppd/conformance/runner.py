@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from xmppd.conformance.check import Check, registered
-from xmppd.conformance.launcher import Launcher
+from xmppd.conformance.launcher import Launcher, LauncherFailed
 from xmppd.conformance.requirements import Part, Selection
 from xmppd.conformance.site import Site
 from xmppd.conformance.subject import Account, Subject
@@ -65,6 +66,11 @@ class Runner:
         except Ended as ended:
             outcome, why = ended.outcome, ended.why
             transcript.add("--", EVENT, f"{outcome}: {why}")
+        except (LauncherFailed, KeyboardInterrupt):
+            raise
+        except Exception as error:  # a fault of the check says nothing about the server
+            outcome, why = Outcome.COULD_NOT_TEST, f"the check itself failed: {type(error).__name__}: {error}"
+            transcript.add("--", EVENT, traceback.format_exc())
         finally:
             site.end()
         verdict = Verdict(

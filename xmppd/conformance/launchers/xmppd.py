@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -32,6 +33,8 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "negotiation-timeout": ("stream.negotiation_timeout_s",),
     "max-stanza-bytes": ("limits.stanza_bytes",),
     "sessions-per-account": ("limits.sessions_per_account",),
+    "unfinished-bytes": ("limits.partial_bytes_total",),
+    "starttls-required": ("tls.required",),  # there is no such key, which the server says
     "dscp": ("net.dscp",),
     "sasl-mechanisms": ("sasl.mechanisms",),
 }
@@ -49,6 +52,8 @@ class Xmppd:
         self._domains: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopping = False
+        # nobody else listens here, so that any port is free
+        self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
         self._version = ""
         self._plain = ""  # the configuration as `init` wrote it
 
@@ -81,7 +86,11 @@ class Xmppd:
         """The configuration with the settings behind it."""
         tables: dict[str, dict[str, Any]] = {}
         wanted = dict(ROOM)
+        plain = self._plain
         for name, value in settings.items():
+            if name == "client-port":
+                plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
+                continue
             if name not in KEYS:
                 raise Unsupported(f"xmppd has no setting for {name}")
             if value is not None:
@@ -89,7 +98,7 @@ class Xmppd:
         for key, value in wanted.items():
             table, _, name = key.partition(".")
             tables.setdefault(table, {})[name] = value
-        return self._plain + "".join(
+        return plain + "".join(
             f"\n[{table}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in keys.items())
             for table, keys in tables.items()
         )
@@ -135,12 +144,14 @@ class Xmppd:
     def _facts(self) -> Facts:
         status = json.loads(self._here("status", "--json"))
         ports = {each["host"]: each["port"] for each in status["listeners"] if each["kind"] == "c2s"}
+        port6 = ports.pop("::1", None)
+        [(host, port)] = ports.items()
         return Facts(
             system="xmppd",
             version=self._version,
-            host="127.0.0.1",
-            port=ports["127.0.0.1"],
-            port6=ports.get("::1"),
+            host=host,
+            port=port,
+            port6=port6,
             ca_file=str(self._folder / "tls" / "ca.pem"),
         )
 
