@@ -6,12 +6,15 @@ seen by a ping, for its answer would come behind.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import ssl
 import time
 from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
+
+from cryptography import x509
 
 from xmppd.conformance import sasl
 from xmppd.conformance.connection import Connection, TLSFailed
@@ -257,7 +260,8 @@ class Client:
 
     def scram(self, account: Account, mechanism: str) -> Element:
         """One attempt with SCRAM; what the server answers."""
-        exchange = sasl.Scram(mechanism, account.name, account.password)
+        end_point = self.end_point() if mechanism.endswith("-PLUS") else None
+        exchange = sasl.Scram(mechanism, account.name, account.password, end_point)
         answer = self.auth(mechanism, exchange.first())
         try:
             if answer.name == "challenge":
@@ -267,6 +271,21 @@ class Client:
         except sasl.ServerFault as fault:
             raise NotMet(f"{mechanism}: {fault}") from None
         return answer
+
+    def end_point(self) -> bytes:
+        """The hash of the server's certificate (RFC 5929 4.1)."""
+        certificate = self.certificate()
+        algorithm = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
+        name = algorithm.name if algorithm is not None else "sha256"
+        return hashlib.new("sha256" if name in ("md5", "sha1") else name, certificate).digest()
+
+    def certificate(self) -> bytes:
+        """The certificate that the server presented, in DER."""
+        tls = self.connection.tls
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        if certificate is None:
+            raise NotMet("the server presented no certificate")
+        return certificate
 
     def authenticate(self, account: Account) -> None:
         """Authenticate with PLAIN, or with SCRAM where that is not offered."""

@@ -67,6 +67,26 @@ def client_hello(
     return struct.pack("!BH", HANDSHAKE, min(version, TLS10)) + _vector(message, 2)
 
 
+def certificates(data: bytes) -> list[bytes] | None:
+    """The certificates, in DER, that stand in an answer of TLS 1.2; None if the answer is not complete."""
+    messages = b""
+    while len(data) >= 5 and data[0] == HANDSHAKE:
+        length = int.from_bytes(data[3:5], "big")
+        messages += data[5 : 5 + length]
+        data = data[5 + length :]
+    while len(messages) >= 4:
+        kind, length = messages[0], int.from_bytes(messages[1:4], "big")
+        body, messages = messages[4 : 4 + length], messages[4 + length :]
+        if kind == 11 and len(body) == length:
+            found, body = [], body[3:]
+            while body:
+                length = int.from_bytes(body[:3], "big")
+                found.append(body[3 : 3 + length])
+                body = body[3 + length :]
+            return found
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ServerHello:
     """What the server chose."""

@@ -27,6 +27,8 @@ Settings have the same names for all servers, and are absent or null where the s
     sessions-per-account resources that one account may have at a time
     dscp                 0 to 63 (13-1)
     sasl-mechanisms      names of the mechanisms offered, best first (3-23)
+    mechanisms-too-weak  names of mechanisms that policy forbids for the accounts under test (3-23)
+    accounts-unreachable true: what holds the accounts cannot be asked (3-23)
     client-port          serve clients on this port, on any loopback address (1-5)
     starttls-required    false: streams without TLS may log in (2-1); a good server refuses it
 """

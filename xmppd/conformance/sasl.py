@@ -28,8 +28,11 @@ def plain(name: str, password: str, authorize_as: str = "") -> str:
 class Scram:
     """One SCRAM exchange: `first`, then `final` with the server's challenge, then `verify` with its last words."""
 
-    def __init__(self, mechanism: str, name: str, password: str) -> None:
-        self._hash = HASHES[mechanism]
+    def __init__(self, mechanism: str, name: str, password: str, end_point: bytes | None = None) -> None:
+        """`end_point`: the channel binding tls-server-end-point (RFC 5929 4), for the mechanisms that end in -PLUS."""
+        self._hash = HASHES[mechanism.removesuffix("-PLUS")]
+        self._gs2 = "n,," if end_point is None else "p=tls-server-end-point,,"
+        self._binding = base64.b64encode(self._gs2.encode() + (end_point or b"")).decode()
         self._password = password.encode()
         escaped = name.replace("=", "=3D").replace(",", "=2C")
         self._nonce = secrets.token_urlsafe(18)
@@ -37,8 +40,8 @@ class Scram:
         self._signature = b""
 
     def first(self) -> str:
-        """The client's first message, without channel binding."""
-        return encoded(f"n,,{self._bare}".encode())
+        """The client's first message."""
+        return encoded(f"{self._gs2}{self._bare}".encode())
 
     def _hmac(self, key: bytes, text: bytes) -> bytes:
         return hmac.digest(key, text, self._hash)
@@ -46,10 +49,10 @@ class Scram:
     def final(self, challenge: str) -> str:
         """The client's final message, with the proof. Raises ServerFault."""
         server_first = _decoded(challenge)
-        fields = _fields(server_first)
+        fields = fields_of(challenge)
         if not fields["r"].startswith(self._nonce) or len(fields["r"]) <= len(self._nonce):
             raise ServerFault("the server's nonce does not extend that of the client")
-        without_proof = f"c=biws,r={fields['r']}"
+        without_proof = f"c={self._binding},r={fields['r']}"
         message = f"{self._bare},{server_first},{without_proof}".encode()
         salted = hashlib.pbkdf2_hmac(
             self._hash, self._password, base64.b64decode(fields["s"]), int(fields["i"])
@@ -63,7 +66,7 @@ class Scram:
 
     def verify(self, last: str) -> None:
         """Check that the server knows the password, too. Raises ServerFault."""
-        if base64.b64decode(_fields(_decoded(last)).get("v", "")) != self._signature:
+        if base64.b64decode(fields_of(last).get("v", "")) != self._signature:
             raise ServerFault("the server's signature is wrong")
 
 
@@ -74,7 +77,9 @@ def _decoded(data: str) -> str:
         raise ServerFault("the server's message is not base64 of UTF-8") from None
 
 
-def _fields(message: str) -> dict[str, str]:
+def fields_of(data: str) -> dict[str, str]:
+    """The fields of a server's message, by their letters. Raises ServerFault."""
+    message = _decoded(data)
     fields = dict(field.partition("=")[::2] for field in message.split(","))
     if not fields.keys() >= {"r", "s", "i"} and "v" not in fields:
         raise ServerFault("the server's message lacks a field")

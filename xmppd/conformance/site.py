@@ -121,6 +121,14 @@ class Site:
             self.launcher.add_account(account.jid, account.password)
         return account
 
+    def new_account_once(self, name: str, password: str) -> Account:
+        """An account of that name, made if an earlier check has not."""
+        account = Account(name, self.domain, password)
+        if account not in self.subject.accounts:
+            self.new_account(name, password)
+            self.subject.accounts = (*self.subject.accounts, account)
+        return account
+
     # ---- connections
 
     def connect(self, domain: str = "", *, ipv6: bool = False) -> Client:

@@ -43,7 +43,7 @@ class Transcript:
 
     def add(self, who: str, mark: str, data: bytes | str) -> None:
         """Add what was sent, was received or happened. Bytes that are not UTF-8 stand as \\xNN."""
-        text = data if isinstance(data, str) else data.decode("utf-8", "backslashreplace")
+        text = data if isinstance(data, str) else _text(data)
         self.lines.append(Line(time.monotonic() - self._began, who, mark, printable(text)))
 
     def evidence(self) -> tuple[str, ...]:
@@ -54,6 +54,12 @@ class Transcript:
         """Keep it as a text file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join([f"# {title}", *map(str, self.lines)]) + "\n", encoding="utf-8")
+
+
+def _text(data: bytes) -> str:
+    if len(data) > 5 and data[0] in (21, 22, 23) and data[1] == 3:
+        return f"({len(data)} bytes of TLS)"
+    return data.decode("utf-8", "backslashreplace")
 
 
 def printable(text: str) -> str:
