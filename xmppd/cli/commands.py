@@ -16,6 +16,7 @@ import click
 import xmppd as package
 from xmppd import config as configuration
 from xmppd.cli import reach
+from xmppd.cli.conformance import conformance
 from xmppd.cli.reach import path_of
 from xmppd.cli.show import as_json, complain, emit, progress, table
 from xmppd.config import Address, domain_name
@@ -468,3 +469,9 @@ def kick(context: click.Context, jid: str, as_json: bool) -> None:
     with reach.server(path_of(context)) as server:
         said = server.call("session.kick", {"jid": jid})
     emit(said, as_json, lambda: click.echo("\n".join(f"{ended} ended" for ended in said["sessions_ended"])))
+
+
+# ---- proving it
+
+
+xmppd.add_command(conformance)

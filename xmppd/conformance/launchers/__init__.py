@@ -1,0 +1,16 @@
+"""Launchers that come with the package, by the name given to `--launch`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from xmppd.conformance.launcher import ChildLauncher, Launcher
+from xmppd.conformance.launchers.xmppd import Xmppd
+
+KNOWN: Final[Mapping[str, Callable[[], Launcher]]] = {"xmppd": Xmppd}
+
+
+def launcher(name: str) -> Launcher:
+    """The launcher of that name; any other word is a command that speaks the protocol of launchers."""
+    return KNOWN[name]() if name in KNOWN else ChildLauncher(name)

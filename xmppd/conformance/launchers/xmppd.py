@@ -1,0 +1,232 @@
+"""The launcher of xmppd. It uses nothing but the command line of the server, as anybody could.
+
+`python -m xmppd.conformance.launchers.xmppd` is the same launcher as a program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from xmppd.conformance.launcher import Facts, LauncherFailed, Settings, Unsupported, serve
+
+COMMAND_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 20.0
+
+# name of the setting to table and keys of the configuration
+KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "sasl-retries": ("sasl.retries",),
+    "close-timeout": ("stream.close_timeout_s",),
+    "idle-timeout": ("stream.idle_ping_s", "stream.ping_timeout_s"),
+    "negotiation-timeout": ("stream.negotiation_timeout_s",),
+    "max-stanza-bytes": ("limits.stanza_bytes",),
+    "sessions-per-account": ("limits.sessions_per_account",),
+    "unfinished-bytes": ("limits.partial_bytes_total",),
+    "starttls-required": ("tls.required",),  # there is no such key, which the server says
+    "dscp": ("net.dscp",),
+    "sasl-mechanisms": ("sasl.mechanisms",),
+}
+# a run opens many connections from one address, fast, and fails to log in often
+ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096}
+
+
+class Xmppd:
+    """One scratch site."""
+
+    def __init__(self, program: tuple[str, ...] = (sys.executable, "-m", "xmppd")) -> None:
+        self._program = program
+        self._folder = Path(tempfile.mkdtemp(prefix="xmppd-conformance-"))
+        self._config = self._folder / "xmppd.toml"
+        self._domains: list[str] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_stopping = False
+        # nobody else listens here, so that any port is free
+        self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
+        self._version = ""
+        self._plain = ""  # the configuration as `init` wrote it
+
+    # ---- the command line
+
+    def _run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self._program, *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+
+    def _command(self, *words: str, stdin: str | None = None) -> str:
+        done = self._run(*words, stdin=stdin)
+        if done.returncode:
+            raise LauncherFailed(f"xmppd {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def _here(self, *words: str, stdin: str | None = None) -> str:
+        return self._command("-c", str(self._config), *words, stdin=stdin)
+
+    def _init(self, *words: str) -> None:
+        domains = (f"--domain={domain}" for domain in self._domains)
+        self._command("init", str(self._folder), *domains, "--c2s=127.0.0.1:0", "--c2s=[::1]:0", *words)
+
+    def _written(self, settings: Settings) -> str:
+        """The configuration with the settings behind it."""
+        tables: dict[str, dict[str, Any]] = {}
+        wanted = dict(ROOM)
+        plain = self._plain
+        for name, value in settings.items():
+            if name == "client-port":
+                plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
+                continue
+            if name not in KEYS:
+                raise Unsupported(f"xmppd has no setting for {name}")
+            if value is not None:
+                wanted |= dict.fromkeys(KEYS[name], value)
+        for key, value in wanted.items():
+            table, _, name = key.partition(".")
+            tables.setdefault(table, {})[name] = value
+        return plain + "".join(
+            f"\n[{table}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in keys.items())
+            for table, keys in tables.items()
+        )
+
+    # ---- the life of the server
+
+    def start(self, domains: list[str], settings: Settings) -> Facts:
+        self._domains = domains
+        self._version = self._command("--version").split()[-1]
+        self._init()
+        self._plain = self._config.read_text(encoding="utf-8")
+        self._config.write_text(self._written(settings), encoding="utf-8")
+        return self._start()
+
+    def _start(self) -> Facts:
+        self._is_stopping = False
+        notices = str(self._folder / "ready")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+            Path(notices).unlink(missing_ok=True)
+            ready.bind(notices)
+            ready.settimeout(0.2)
+            with (self._folder / "log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [*self._program, "-c", str(self._config), "run"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, "NOTIFY_SOCKET": notices},
+                )
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while True:
+                try:
+                    if b"READY=1" in ready.recv(4096):
+                        break
+                except TimeoutError:
+                    if self._process.poll() is not None or time.monotonic() > deadline:
+                        raise LauncherFailed(f"xmppd does not start: {self._last_words()}") from None
+        return self._facts()
+
+    def _last_words(self) -> str:
+        return (self._folder / "log").read_text(encoding="utf-8", errors="replace").strip()[-500:]
+
+    def _facts(self) -> Facts:
+        status = json.loads(self._here("status", "--json"))
+        ports = {each["host"]: each["port"] for each in status["listeners"] if each["kind"] == "c2s"}
+        port6 = ports.pop("::1", None)
+        [(host, port)] = ports.items()
+        return Facts(
+            system="xmppd",
+            version=self._version,
+            host=host,
+            port=port,
+            port6=port6,
+            ca_file=str(self._folder / "tls" / "ca.pem"),
+        )
+
+    def change(self, settings: Settings) -> Facts:
+        written = self._written(settings)
+        if written != self._config.read_text(encoding="utf-8"):
+            self._config.write_text(written, encoding="utf-8")
+            is_up = self._process is not None and not self._is_stopping
+            if is_up and json.loads(self._here("reload", "--json"))["restart"]:
+                return self.restart()
+        if self._process is None or self._is_stopping:
+            return self.restart()
+        return self._facts()
+
+    def refusal(self, settings: Settings) -> str | None:
+        trial = self._config.with_name("trial.toml")
+        trial.write_text(self._written(settings), encoding="utf-8")
+        done = self._run("-c", str(trial), "check")
+        return (done.stdout + done.stderr).strip() if done.returncode else None
+
+    def restart(self) -> Facts:
+        self.stop()
+        self._wait()
+        return self._start()
+
+    def stop(self) -> None:
+        if self._process is not None and not self._is_stopping:
+            self._is_stopping = True
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._wait()
+
+    def _wait(self) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(STOP_TIMEOUT_S)
+        self._process = None
+
+    # ---- accounts and the rest
+
+    def add_account(self, jid: str, password: str) -> None:
+        self._here("user", "add", jid, "--password-stdin", stdin=password + "\n")
+
+    def disable_account(self, jid: str) -> None:
+        self._here("user", "disable", jid)
+
+    def end_session(self, jid: str) -> None:
+        self._here("session", "kick", jid)
+
+    def renew_certificate(self, domain: str) -> None:
+        written = self._config.read_text(encoding="utf-8")
+        self._init("--force")
+        self._config.write_text(written, encoding="utf-8")
+        self._here("reload")
+
+    def dns_records(self, domain: str) -> str:
+        done = self._run("-c", str(self._config), "dns", domain)
+        if done.returncode == 2:
+            raise Unsupported("this version of xmppd has no command that prints DNS records")
+        if done.returncode:
+            raise LauncherFailed(done.stderr.strip())
+        return done.stdout
+
+    def close(self) -> None:
+        self.stop()
+        self._wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    serve(Xmppd(), sys.stdin, sys.stdout)

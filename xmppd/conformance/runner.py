@@ -1,0 +1,94 @@
+"""Runs the checks of a selection against one server."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from xmppd.conformance.check import Check, registered
+from xmppd.conformance.launcher import Launcher, LauncherFailed
+from xmppd.conformance.requirements import Part, Selection
+from xmppd.conformance.site import Site
+from xmppd.conformance.subject import Account, Subject
+from xmppd.conformance.transcript import EVENT, Transcript
+from xmppd.conformance.verdict import NO_CHECK, Ended, Outcome, Verdict, worst
+
+# what a launched server serves, and for whom
+DOMAINS: Final = ("one.example", "two.example")
+ACCOUNTS: Final = ("juliet", "romeo", "nurse")
+
+
+@dataclass(slots=True)
+class Runner:
+    """One run. `transcripts` is a folder for the whole conversations, if they are wanted."""
+
+    subject: Subject
+    selection: Selection
+    transcripts: Path | None = None
+    checks: Mapping[tuple[str, str], tuple[Check, ...]] | None = (
+        None  # None: those that come with the package
+    )
+
+    def run(self) -> Iterator[Verdict]:
+        """A verdict for each selected part, in order. Raises LauncherFailed."""
+        done: dict[Check, Verdict] = {}
+        for part in self.selection.parts:
+            yield self._judge(part, done)
+
+    def _judge(self, part: Part, done: dict[Check, Verdict]) -> Verdict:
+        judged, left_out = self.selection.judged(part), self.selection.left_out(part)
+        if not judged:
+            return Verdict(part.name, Outcome.NOT_APPLICABLE, f"area {', '.join(part.needs)}")
+        checks = registered() if self.checks is None else self.checks
+        found = []
+        for area in judged:
+            scripts = checks.get((part.name, area), ())
+            if not scripts:
+                why = NO_CHECK if len(part.needs) == 1 else f"{NO_CHECK} for {area}"
+                found.append(Verdict(part.name, Outcome.COULD_NOT_TEST, why))
+            for each in scripts:
+                if each not in done:
+                    done[each] = self._try(each)
+                found.append(done[each])
+        return replace(worst(found), part=part.name, judged=judged, left_out=left_out)
+
+    def _try(self, check: Check) -> Verdict:
+        transcript = Transcript()
+        site = Site(self.subject, transcript)
+        outcome, why = Outcome.MET, ""
+        began = time.monotonic()
+        try:
+            check.script(site)
+        except Ended as ended:
+            outcome, why = ended.outcome, ended.why
+            transcript.add("--", EVENT, f"{outcome}: {why}")
+        except (LauncherFailed, KeyboardInterrupt):
+            raise
+        except Exception as error:  # a fault of the check says nothing about the server
+            outcome, why = Outcome.COULD_NOT_TEST, f"the check itself failed: {type(error).__name__}: {error}"
+            transcript.add("--", EVENT, traceback.format_exc())
+        finally:
+            site.end()
+        verdict = Verdict(
+            check.parts[0], outcome, why, transcript.evidence(), seconds=time.monotonic() - began
+        )
+        if self.transcripts is not None:
+            for part in check.parts:
+                path = self.transcripts / f"{part} {check.name}.txt"
+                transcript.write(path, f"{part} {outcome}: {check.name}. {check.doc}")
+        return verdict
+
+
+def launched(launcher: Launcher) -> Subject:
+    """A server started by a launcher, with domains and accounts of its own. Raises LauncherFailed."""
+    facts = launcher.start(list(DOMAINS), {})
+    subject = Subject(facts.host, facts.port, DOMAINS, launcher=launcher)
+    subject.follow(facts)
+    subject.accounts = tuple(Account(name, DOMAINS[0], f"{name}'s password") for name in ACCOUNTS)
+    for account in subject.accounts:
+        launcher.add_account(account.jid, account.password)
+    return subject

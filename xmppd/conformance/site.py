@@ -1,0 +1,158 @@
+"""What a check is given: the server under test, as many connections to it as it likes, and a transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from xmppd.conformance.client import Client
+from xmppd.conformance.connection import Connection
+from xmppd.conformance.launcher import Launcher, Unsupported
+from xmppd.conformance.subject import Account, Subject
+from xmppd.conformance.transcript import EVENT, Transcript
+from xmppd.conformance.verdict import CouldNotTest
+
+
+class Site:
+    """One check's view of the server under test."""
+
+    def __init__(self, subject: Subject, transcript: Transcript) -> None:
+        self.subject = subject
+        self.transcript = transcript
+        self._connections: list[Connection] = []
+        self._is_changed = False
+
+    # ---- the server
+
+    @property
+    def domain(self) -> str:
+        """The domain under test."""
+        return self.subject.domains[0]
+
+    def second_domain(self) -> str:
+        """Another domain that the server serves."""
+        if len(self.subject.domains) < 2:
+            raise CouldNotTest("it needs a server with two domains; give --domain twice")
+        return self.subject.domains[1]
+
+    def account(self, number: int = 0) -> Account:
+        """An account of the domain under test, the same for the same number."""
+        accounts = [account for account in self.subject.accounts if account.domain == self.domain]
+        if number >= len(accounts):
+            raise CouldNotTest(f"it needs {number + 1} accounts of {self.domain}; give --account more often")
+        return accounts[number]
+
+    def disabled_account(self) -> Account:
+        """An account that may not log in, though its password is right."""
+        if self.subject.disabled_accounts:
+            return self.subject.disabled_accounts[0]
+        if self.subject.launcher is None:
+            raise CouldNotTest("it needs a disabled account; give --disabled-account")
+        account = self.new_account("disabled")
+        with self._launcher_asked():
+            self.launcher.disable_account(account.jid)
+        self.subject.disabled_accounts = (account,)
+        return account
+
+    # ---- the launcher
+
+    @property
+    def launcher(self) -> Launcher:
+        """What can start, stop and change the server."""
+        if self.subject.launcher is None:
+            raise CouldNotTest("it needs a launcher that changes or restarts the server; give --launch")
+        return self.subject.launcher
+
+    @contextmanager
+    def _launcher_asked(self) -> Iterator[None]:
+        try:
+            yield
+        except Unsupported as error:
+            raise CouldNotTest(f"the launcher: {error}") from None
+
+    def change(self, **settings: Any) -> None:
+        """Let other settings be in force until the check ends, named as in `launcher`, with _ for -."""
+        named = {name.replace("_", "-"): value for name, value in settings.items()}
+        launcher = self.launcher
+        self._is_changed = True
+        with self._launcher_asked():
+            self.subject.follow(launcher.change(named))
+        self.note(f"settings changed: {', '.join(f'{name} = {value}' for name, value in named.items())}")
+
+    def refusal(self, **settings: Any) -> str | None:
+        """Why the server refuses these settings; None if it takes them."""
+        named = {name.replace("_", "-"): value for name, value in settings.items()}
+        with self._launcher_asked():
+            said = self.launcher.refusal(named)
+        self.note(f"settings tried: {named}: {'taken' if said is None else said}")
+        return said
+
+    def begin_to_stop(self) -> None:
+        """Stop the server in order; it is started again when the check ends."""
+        self._is_changed = True
+        with self._launcher_asked():
+            self.launcher.stop()
+        self.note("the server was told to stop")
+
+    def end_session(self, jid: str) -> None:
+        """Let the server close a stream, as an administrator can."""
+        with self._launcher_asked():
+            self.launcher.end_session(jid)
+        self.note(f"the session {jid} was ended by the administrator")
+
+    def renew_certificate(self, domain: str) -> None:
+        """Let the server have a new certificate, without a restart."""
+        with self._launcher_asked():
+            self.launcher.renew_certificate(domain)
+        self.note(f"the certificate of {domain} was renewed")
+
+    def dns_records(self, domain: str) -> str:
+        """What the product tells the administrator to put into the DNS."""
+        with self._launcher_asked():
+            records = self.launcher.dns_records(domain)
+        self.note(f"DNS records: {records}")
+        return records
+
+    def new_account(self, name: str, password: str | None = None) -> Account:
+        """Make an account of the domain under test."""
+        account = Account(name, self.domain, password or f"the password of {name}")
+        with self._launcher_asked():
+            self.launcher.add_account(account.jid, account.password)
+        return account
+
+    def new_account_once(self, name: str, password: str) -> Account:
+        """An account of that name, made if an earlier check has not."""
+        account = Account(name, self.domain, password)
+        if account not in self.subject.accounts:
+            self.new_account(name, password)
+            self.subject.accounts = (*self.subject.accounts, account)
+        return account
+
+    # ---- connections
+
+    def connect(self, domain: str = "", *, ipv6: bool = False) -> Client:
+        """A TCP connection on which nothing has been said."""
+        address = (self.subject.host, self.subject.port)
+        if ipv6:
+            if self.subject.port6 is None:
+                raise CouldNotTest("no address of the server in IPv6 is known")
+            address = ("::1", self.subject.port6)
+        connection = Connection(address, f"c{len(self._connections) + 1}", self.transcript)
+        self._connections.append(connection)
+        return Client(connection, self.subject, domain or self.domain)
+
+    def login(self, number: int = 0, resource: str | None = None) -> Client:
+        """A client of an account that has bound a resource."""
+        return self.connect().login(self.account(number), resource)
+
+    def note(self, text: str) -> None:
+        """Keep something that was seen as evidence."""
+        self.transcript.add("--", EVENT, text)
+
+    def end(self) -> None:
+        """The check is over: no connection stays, and the settings are as before."""
+        for connection in self._connections:
+            connection.close()
+        if self._is_changed and self.subject.launcher is not None:
+            self.subject.follow(self.subject.launcher.change({}))
