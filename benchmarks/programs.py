@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import importlib.util
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
+# a thousand connections at both ends; children inherit it
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 CACHE = ROOT / ".cache" / "bench"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -496,6 +497,9 @@ def serve(path: Path) -> int:
     """
     config = configuration.load(path)
     limit_arenas()
+    # as many descriptors as we may have: the soft limit is for programs that use select()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     gc.set_threshold(20_000, 20, 50)
     writer = logs.start(
         config.log.level, config.log.format, queue_lines=config.log.queue, repeat_s=config.log.repeat_s
