@@ -171,7 +171,7 @@ def test_unfinished_stanzas_of_all_together_are_limited(make_site):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(60):
                 greedy.send("x" * 50_000)
-        assert condition(slow.next()) == "policy-violation"
+        assert condition(slow.next()) == "resource-constraint"
         assert slow.read_to_end() == b""
         assert slow.received.endswith(b"</stream:stream>")
         assert waits_for(lambda: site.status["counters"]["partial_bytes_evicted"] == 2)

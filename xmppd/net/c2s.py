@@ -162,7 +162,7 @@ class Service:
         held = (session for session in self.unauthenticated if session.wire.reader.pending_bytes)
         count("partial_bytes_evicted")
         # not `close`, which would go on reading, and keep what it holds
-        next(held, latest).stream_error(StreamError("policy-violation", app="partial_bytes_total"))
+        next(held, latest).stream_error(StreamError("resource-constraint", app="partial_bytes_total"))
 
     def end(self, account: JID, error: StreamError, connections: Iterable[Conn]) -> None:
         """End every stream of an account among `connections`, those too that are still being negotiated.
