@@ -304,7 +304,7 @@ def results_and_errors_are_made_right(site: Site) -> None:
     ]
     for content, to in requests:
         inspect(client, client.iq("get", content, to=to), "iq", to)
-    for kind in ("chat", "normal", "headline", "groupchat"):
+    for kind in ("chat", "normal", "groupchat"):
         to = f"{NOBODY}@{site.domain}"
         inspect(client, answer_to(client, client.message(to, "x", kind=kind)), "message", to)
 

@@ -92,7 +92,7 @@ def what_the_server_sends_is_good_xml(site: Site) -> None:
     attribute = "&lt;&amp;&quot;&apos;&gt;&#9;&#10;&#13;"
     text = "&lt;b&gt; ]]&gt; &amp;amp; &#13; \u00e9\u6f22\U0001f600"
     sent = (
-        f"<message to='{romeo.jid}' type='chat' id='{attribute}'><body a=\"{attribute}\">{text}</body>"
+        f"<message to='{romeo.jid}' type='chat' id='{attribute}' xml:lang='en'><body a=\"{attribute}\">{text}</body>"
         "<p:x xmlns:p='urn:p' p:a='1'/></message>"
     )
     juliet.send(sent)

@@ -1,0 +1,193 @@
+"""The data, the selection, verdicts, transcripts and reports."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from xmppd.conformance import report
+from xmppd.conformance.check import Check, registered
+from xmppd.conformance.requirements import UnknownName, catalogue, select, words
+from xmppd.conformance.runner import Runner
+from xmppd.conformance.site import Site
+from xmppd.conformance.subject import Account, Subject
+from xmppd.conformance.transcript import RECEIVED, SENT, Transcript
+from xmppd.conformance.verdict import CouldNotTest, NotApplicable, NotMet, Outcome, Verdict, worst
+
+# parts of the area streams whose checks are still to be written; this list only gets shorter
+TO_BE_WRITTEN = {
+    *("10-1.bind", "10-1.sasl", "10-1.security-mti-auth-scram", "10-1.security-mti-both"),
+    *("10-1.security-mti-confidentiality", "10-1.stanza", "10-1.stream", "10-1.tls", "10-1.xml"),
+    *("13-1.1", "13-1.2", "13-1.4", "14-1.1", "14-1.2", "14-1.3"),
+}
+
+
+def test_all_requirements_are_there() -> None:
+    data = resources.files("xmppd.conformance") / "data/uc-xmpp-2013.toml"
+    meta = tomllib.loads(data.read_text(encoding="utf-8"))["meta"]
+    assert len(catalogue().requirements) == meta["requirements"] == 203
+    assert len({part.name for part in catalogue().parts}) == meta["parts"] == 510
+
+
+def test_areas_have_as_many_parts_as_was_counted() -> None:
+    counts = {area: sum(area in part.needs for part in catalogue().parts) for area in catalogue().areas}
+    assert counts == {
+        "streams": 193,
+        "im": 164,
+        "federation": 197,
+        "rooms": 62,
+        "trust": 19,
+        "extensions": 7,
+        "appliance": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("only", "names"),
+    [
+        (["1-7.1"], ["1-7.1"]),
+        (["3-25"], ["3-25.1", "3-25.2"]),
+        (["13-*"], ["13-1.1", "13-1.2", "13-1.3", "13-1.4"]),
+        (["14", "3-24.[12]"], ["3-24.1", "3-24.2", "14-1.1", "14-1.2", "14-1.3"]),
+        (["7-22.a.*"], ["7-22.a.i", "7-22.a.ii", "7-22.a.iii"]),
+    ],
+)
+def test_patterns(only: list[str], names: list[str]) -> None:
+    assert [part.name for part in select(only=only).parts] == names
+
+
+def test_what_names_nothing_is_refused() -> None:
+    with pytest.raises(UnknownName, match='no requirement matches "99-1"'):
+        select(only=["99-1"])
+    with pytest.raises(UnknownName, match='there is no area "stream"'):
+        select(["stream"])
+
+
+def test_a_selection_of_areas_splits_parts() -> None:
+    selection = select(["streams"])
+    part = catalogue().part("1-33.1")
+    assert selection.judged(part) == ("streams",)
+    assert selection.left_out(part) == ("federation", "rooms")
+    assert select().left_out(part) == ()
+    assert words(" streams,im\nrooms ") == ["streams", "im", "rooms"]
+
+
+def test_every_part_of_a_done_area_has_a_check() -> None:
+    wanted = {part.name for part in catalogue().parts if "streams" in part.needs}
+    found = {part for part, area in registered() if area == "streams"}
+    assert wanted - found == TO_BE_WRITTEN
+
+
+def test_every_check_says_what_it_shows() -> None:
+    for checks in registered().values():
+        for check in checks:
+            assert check.doc.endswith("."), check.name
+            assert any(source in check.doc for source in ("RFC", "UC", "STIG", "XEP", "XML")), check.name
+
+
+def met(site: Site) -> None:
+    site.note("seen")
+
+
+def not_met(site: Site) -> None:
+    raise NotMet("it did something else")
+
+
+def untested(site: Site) -> None:
+    raise CouldNotTest("something is missing")
+
+
+def inapplicable(site: Site) -> None:
+    raise NotApplicable("it has none")
+
+
+def faulty(site: Site) -> None:
+    raise KeyError("oops")
+
+
+@pytest.mark.parametrize(
+    ("scripts", "line"),
+    [
+        ([met], "1-7.1 met (judged for streams only, not for federation)"),
+        ([met, not_met, untested], "1-7.1 not met: it did something else (judged"),
+        ([met, untested], "1-7.1 could not test: something is missing (judged"),
+        ([inapplicable], "1-7.1 not applicable: it has none (judged"),
+        ([faulty], "1-7.1 could not test: the check itself failed: KeyError: 'oops' (judged"),
+        ([], "1-7.1 could not test: no check yet for streams (judged"),
+    ],
+)
+def test_the_line_of_a_part(scripts: list[object], line: str) -> None:
+    checks = tuple(Check(("1-7.1",), "streams", script) for script in scripts)  # type: ignore[arg-type]
+    subject = Subject("127.0.0.1", 1, ("one.example",))
+    runner = Runner(subject, select(["streams"], ["1-7.1"]), checks={("1-7.1", "streams"): checks})
+    [verdict] = runner.run()
+    assert str(verdict).startswith(line)
+
+
+def test_a_part_of_other_areas_is_not_applicable() -> None:
+    [verdict] = Runner(Subject("h", 1, ("d",)), select(["streams"], ["1-4.a"])).run()
+    assert str(verdict) == "1-4.a not applicable: area federation"
+
+
+def test_both_halves_must_be_met() -> None:
+    checks = {("1-7.1", "streams"): (Check(("1-7.1",), "streams", met),)}
+    [verdict] = Runner(Subject("h", 1, ("d",)), select(only=["1-7.1"]), checks=checks).run()
+    assert str(verdict) == "1-7.1 could not test: no check yet for federation"
+
+
+def test_the_worst_verdict_counts() -> None:
+    outcomes = [Outcome.MET, Outcome.NOT_APPLICABLE, Outcome.COULD_NOT_TEST, Outcome.NOT_MET]
+    for number, outcome in enumerate(outcomes, 1):
+        assert worst(Verdict("x", each) for each in outcomes[:number]).outcome is outcome
+
+
+def test_secrets_are_not_kept() -> None:
+    transcript = Transcript()
+    transcript.add("c1", SENT, "<auth xmlns='urn:s' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>")
+    transcript.add("c1", SENT, b"<response xmlns='urn:s'>AGFsaWNlAHNlY3JldA==</response>")
+    transcript.add("c1", RECEIVED, b"\xff\x00<a/>")
+    text = "\n".join(transcript.evidence())
+    assert "AGFsa" not in text
+    assert text.count("(not shown)") == 2
+    assert "\\xff\\x00<a/>" in text
+
+
+@pytest.fixture
+def letter() -> report.Letter:
+    subject = Subject("::1", 5222, ("one.example",), system="a <server>", version="1.2")
+    verdicts = [
+        Verdict("1-7.1", Outcome.MET, "", ("0.1 c1 ← <a|b>",), ("streams",), ("federation",)),
+        Verdict("1-7.2", Outcome.NOT_MET, "<nothing> came"),
+        Verdict("3-25.1", Outcome.COULD_NOT_TEST, "why not"),
+    ]
+    return report.letter(subject, ["streams"], verdicts, "2030-01-02T03:04:05+00:00", "tester 1")
+
+
+def test_reports(letter: report.Letter, tmp_path: Path) -> None:
+    data = json.loads(report.as_json(letter))
+    assert data["counts"]["1"] == {"met": 1, "not met": 1, "could not test": 0, "not applicable": 0}
+    assert [row["id"] for row in data["requirements"]] == ["1-7", "3-25"]
+    assert data["requirements"][0]["outcome"] == "not met"
+    assert data["configuration"]["Address"] == "[::1] port 5222"
+    html = report.as_html(letter)
+    assert "&lt;nothing&gt; came" in html
+    assert "a &lt;server&gt; 1.2" in html
+    assert "<nothing>" not in html
+    markdown = report.as_markdown(letter)
+    assert "| 1-7.2 |" in markdown
+    assert all(line.count(" | ") == 3 for line in markdown.splitlines() if line.startswith("| 1-"))
+    for name in ("x.html", "x.md", "x.json"):
+        report.write(tmp_path / name, letter)
+    with pytest.raises(ValueError, match="a report is written as"):
+        report.write(tmp_path / "x.pdf", letter)
+
+
+def test_accounts_are_parsed() -> None:
+    assert Account.parse("a@b:c:d") == Account("a", "b", "c:d")
+    for wrong in ("a@b", "a:b", "a@b/c:d", "@b:c", "a@b:"):
+        with pytest.raises(ValueError, match="JID:PASSWORD"):
+            Account.parse(wrong)

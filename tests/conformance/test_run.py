@@ -1,0 +1,108 @@
+"""The tester against this server, and as a command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.broken import ACCOUNTS, DOMAIN, BrokenServer
+from xmppd.conformance.launcher import ChildLauncher, LauncherFailed, Unsupported
+
+# what this server does not meet yet, and what its launcher cannot reach yet: these lists only get shorter
+NOT_MET = {"1-33.1", "1-34.2", "1-36.2", "5-18.a", "12-1.1"}
+OUT_OF_REACH = {"1-3.1", "3-23.8", "3-23.10"}
+LAUNCHER = f"{sys.executable} -m xmppd.conformance.launchers.xmppd"
+
+
+def conformance(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "xmppd", "conformance", *words],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_this_server_meets_what_is_asked(tmp_path: Path) -> None:
+    written = tmp_path / "letter.json"
+    done = conformance(
+        "run", "--launch", "xmppd", "--areas", "streams", "--only", "1,2,3,4,5,12",
+        "--report", str(written), "--report", str(tmp_path / "letter.html"), "--transcript", str(tmp_path / "all"),
+    )  # fmt: skip
+    parts = [
+        part
+        for row in json.loads(written.read_text(encoding="utf-8"))["requirements"]
+        for part in row["parts"]
+    ]
+    by_outcome: dict[str, set[str]] = {}
+    for part in parts:
+        by_outcome.setdefault(part["outcome"], set()).add(part["id"])
+    assert by_outcome.get("not met", set()) == NOT_MET, done.stdout
+    assert by_outcome.get("could not test", set()) == OUT_OF_REACH, done.stdout
+    assert done.returncode == 1
+    assert all(part["evidence"] for part in parts if part["outcome"] == "met")
+    assert len(list((tmp_path / "all").iterdir())) > 150
+
+
+def test_a_black_box(tmp_path: Path) -> None:
+    with BrokenServer(tmp_path) as server:
+        accounts = tmp_path / "accounts"
+        accounts.write_text("".join(f"{each.jid}:{each.password}\n" for each in ACCOUNTS), encoding="utf-8")
+        given = ["--host", "127.0.0.1", "--port", str(server.subject.port), "--domain", DOMAIN]
+        given += ["--ca", str(server.pem), "--accounts", str(accounts), "--areas", "streams"]
+        good = conformance("run", *given, "--only", "1-7.1,3-5.1")
+        assert good.returncode == 0, good.stdout + good.stderr
+        assert "3-5.1 met\n" in good.stdout
+        bad = conformance("run", *given, "--only", "3-24.1")
+        assert bad.returncode == 1
+        assert "3-24.1 could not test: it needs a launcher" in bad.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run",),
+        ("run", "--domain", "d", "--launch", "xmppd"),
+        ("run", "--launch", "xmppd", "--areas", "none"),
+        ("run", "--launch", "xmppd", "--report", "x.pdf"),
+        ("run", "--domain", "d", "--account", "no-password"),
+    ],
+)
+def test_wrong_usage(words: tuple[str, ...]) -> None:
+    assert conformance(*words).returncode == 2
+
+
+def test_setup_says_what_to_do() -> None:
+    done = conformance("setup")
+    assert done.returncode == 0
+    assert "--disabled-account" in done.stdout
+
+
+def test_a_launcher_as_a_program() -> None:
+    launcher = ChildLauncher(LAUNCHER)
+    try:
+        facts = launcher.start([DOMAIN], {"sasl-retries": 3})
+        assert facts.system == "xmppd"
+        assert launcher.change({}).port == facts.port
+        assert launcher.refusal({"sasl-retries": 9})
+        assert launcher.refusal({"sasl-retries": 2}) is None
+        with pytest.raises(Unsupported, match="no setting"):
+            launcher.change({"unheard-of": 1})
+        with pytest.raises(LauncherFailed):
+            launcher.add_account("@", "x")
+    finally:
+        launcher.close()
+
+
+def test_a_launcher_that_cannot_be_started() -> None:
+    with pytest.raises(LauncherFailed, match="cannot be started"):
+        ChildLauncher("/nonexistent/launcher")
+    launcher = ChildLauncher("true")
+    with pytest.raises(LauncherFailed):
+        launcher.start([DOMAIN], {})
+    launcher.close()
