@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import os
 import select
@@ -19,23 +18,9 @@ from xmppd.cli import reach
 from xmppd.cli.conformance import conformance
 from xmppd.cli.reach import path_of
 from xmppd.cli.show import as_json, complain, emit, progress, table
+from xmppd.cli.words import Words
 from xmppd.config import Address, domain_name
 from xmppd.ops.admin import CommandError, NoServer
-
-
-class Words(click.Group):
-    """A group that knows what was probably meant."""
-
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(context, args)
-        except click.UsageError:
-            known = self.list_commands(context)
-            near = difflib.get_close_matches(args[0], known, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
-            raise click.UsageError(f'there is no command "{args[0]}"; {hint}') from None
 
 
 class _HostPort(click.ParamType):  # type: ignore[type-arg]  # no generic in older click

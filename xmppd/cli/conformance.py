@@ -11,6 +11,7 @@ import click
 
 import xmppd as package
 from xmppd.cli.show import as_json, emit, progress
+from xmppd.cli.words import Words
 from xmppd.ops.admin import CommandError
 
 if TYPE_CHECKING:
@@ -41,15 +42,16 @@ reaches that, too: --launch xmppd, or --launch COMMAND with a program that speak
 """
 
 
-@click.group()
+@click.group(cls=Words)
 def conformance() -> None:
     """Check an XMPP server against UC XMPP 2013, part by part."""
 
 
 @conformance.command()
-def setup() -> None:
+@as_json
+def setup(as_json: bool) -> None:
     """What to set up for the fullest run."""
-    click.echo(SETUP, nl=False)
+    emit({"setup": SETUP}, as_json, lambda: click.echo(SETUP, nl=False))
 
 
 @conformance.command()
