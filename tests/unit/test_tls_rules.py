@@ -1302,7 +1302,7 @@ def test_12_drain_has_a_time_budget(context: TLSContext) -> None:
 
 
 def test_12_drain_takes_a_bounded_number_of_events(context: TLSContext) -> None:
-    """At most 128 for each turn of the loop, however short each is."""
+    """At most 128 for each pass, however short each is; a turn of the loop has the pass of the descriptor and one asked for."""
     journal: list[str] = []
 
     class Quick(Witness):
@@ -1326,7 +1326,7 @@ def test_12_drain_takes_a_bounded_number_of_events(context: TLSContext) -> None:
         layer.loop.call_soon_threadsafe(tick)
         stop.set()
         wait_for(lambda: journal.count("d") == 300)
-        assert max(len(run) for run in "".join(journal).split("t")) <= 128
+        assert max(len(run) for run in "".join(journal).split("t")) <= 2 * 128
 
 
 OUT_OF_DESCRIPTORS = """
