@@ -7,14 +7,13 @@ session's method: `header`, `stanza`, `stream_close`, `stream_error`, `tls_open`
 
 from xmppd._fast.conn cimport Conn, Handler
 from xmppd._fast.reader cimport (
-    EV_ERROR,
     EV_MORE,
     EV_STANZA,
     EV_STREAM_CLOSE,
     EV_STREAM_OPEN,
     StreamReader,
+    partial_bytes,
 )
-from xmppd._fast.reader import partial_bytes as _partial_bytes
 from xmppd._fast.route cimport Resource, RouteTable
 
 cdef unsigned int _now = 1
@@ -153,7 +152,7 @@ cdef class Wire(Handler):
         """Count what came in against the allowance; over it, the stream is slowed down, not closed."""
         cdef Allowance allowance = self.allowance
         cdef unsigned int ticks
-        if allowance.partial_bytes_total and _partial_bytes() > allowance.partial_bytes_total:
+        if allowance.partial_bytes_total and <size_t> partial_bytes() > allowance.partial_bytes_total:
             if self.session is not None:
                 self.session.partial_over()
         if self._filled != _now:
