@@ -61,7 +61,7 @@ static void digest_rec(told *t, const xs_rec *r) {
     for (int i = 0; i < r->nchild; i++) {
         FIELD(child[i].start), FIELD(child[i].inner), FIELD(child[i].inner_end), FIELD(child[i].end);
         FIELD(child[i].uri), FIELD(child[i].uri_len), FIELD(child[i].nsid), FIELD(child[i].name);
-        FIELD(child[i].name_len), FIELD(child[i].outer);
+        FIELD(child[i].name_len), FIELD(child[i].in_head);
     }
 }
 
@@ -258,6 +258,37 @@ static void check_attr(oracle *o, const xs_rec *r, int at, const char *expected)
     if (!decode) CHECK(strlen(expected) == a->len && memcmp(value, expected, a->len) == 0);
 }
 
+/* Is the namespace name, as it is written at uri[len], the text name[n]? */
+static void check_uri(const uint8_t *uri, size_t len, const char *name, size_t n) {
+    static const struct { const char *written, *text; } named[] = {
+        {"&lt;", "<"}, {"&gt;", ">"}, {"&amp;", "&"}, {"&apos;", "'"}, {"&quot;", "\""}, {"\r\n", " "}, {"\r", " "},
+        {"\n", " "}, {"\t", " "}};
+    const char *name_end = name + n;
+    for (const uint8_t *end = uri + len; uri < end;) {
+        uint8_t text[8];
+        size_t k = 1, taken = 1;
+        text[0] = *uri;
+        if (uri[0] == '&' && uri[1] == '#') {
+            char *rest;
+            unsigned long c = uri[2] == 'x' ? strtoul((const char *)uri + 3, &rest, 16)
+                                            : strtoul((const char *)uri + 2, &rest, 10);
+            k = utf8_encode((uint32_t)c, text);
+            taken = (size_t)((const uint8_t *)rest + 1 - uri);
+        }
+        for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+            size_t written = strlen(named[i].written);
+            if (written > (size_t)(end - uri) || memcmp(uri, named[i].written, written)) continue;
+            text[0] = (uint8_t)*named[i].text;
+            taken = written;
+            break;
+        }
+        CHECK((size_t)(name_end - name) >= k && memcmp(name, text, k) == 0);
+        name += k;
+        uri += taken;
+    }
+    CHECK(name == name_end);
+}
+
 static int type_of(const char *text) {
     static const char *const types[] = {"chat", "normal", "headline", "groupchat", "error", "get", "set", "result",
                                         "unavailable", "subscribe", "subscribed", "unsubscribe", "unsubscribed",
@@ -341,8 +372,8 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **atts) {
             CHECK(k->nsid == id && k->name_len == strlen(local));
             CHECK(memcmp(o->data + here(o) + k->name, local, k->name_len) == 0);
             if (!k->nsid) {
-                const uint8_t *uri = o->data + (k->outer ? o->ours->header_start : o->start) + k->uri;
-                CHECK(k->uri_len == uri_len && memcmp(uri, name, uri_len) == 0);
+                const uint8_t *uri = o->data + (k->in_head ? o->ours->header_start : o->start) + k->uri;
+                check_uri(uri, k->uri_len, name, uri_len);
             }
         }
     }
@@ -555,7 +586,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
     static const xs_limits limit[] = {
         {262144, 65536, 64, 64, 32, 256, 512},
         {300, 90, 5, 4, 5, 12, 64},
-        {1 << 28, 1 << 24, XS_DEPTH_MAX, XS_ATTRIBUTES_MAX, XS_BINDINGS_MAX, 4096, 32767},
+        {1 << 28, 1 << 24, XS_DEPTH_MAX, XS_ATTRIBUTES_MAX, XS_BINDINGS_MAX, 4096, XS_URI_MAX},
     };
     static const char *const heads[] = {
         "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>",

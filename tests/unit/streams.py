@@ -42,6 +42,12 @@ def texts(draw: st.DrawFn, quote: str = "") -> str:
     return "".join(out)
 
 
+def spelled(uri: str) -> st.SearchStrategy[str]:
+    """A namespace name as it may be written: nearly always as it is."""
+    odd = st.integers(0, len(uri) - 1).map(lambda i: f"{uri[:i]}&#x{ord(uri[i]):x};{uri[i + 1 :]}")
+    return st.integers(0, 9).flatmap(lambda n: odd if n == 0 else st.just(uri))
+
+
 @st.composite
 def attributes(draw: st.DrawFn, declared: dict[str, str]) -> str:
     out, seen = [], set()
@@ -68,7 +74,7 @@ def elements(draw: st.DrawFn, declared: dict[str, str], depth: int, name: str = 
     if not name or draw(st.integers(0, 3)) == 0:
         for new in draw(st.lists(PREFIXES, max_size=2, unique=True)):
             declared[new] = "jabber:client" if name and not new else draw(URIS)
-            own += f" xmlns{':' if new else ''}{new}='{declared[new]}'"
+            own += f" xmlns{':' if new else ''}{new}='{draw(spelled(declared[new]))}'"
     if not name:
         prefix = draw(st.sampled_from(["", "", *declared]))
     elif draw(st.integers(0, 9)) == 0:
@@ -117,7 +123,7 @@ SNIPPETS = [
     b" xmlns:xml='u'", b" p:a='1' q:a='2'", b"\x00", b"\x01", b"\x80", b"\xff", b"\xc0\x80",
     b"\xed\xa0\x80", b"\xef\xbf\xbe", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"<?xml version='1.0'?>",
     b"<message/>", b"<x/>", b"</stream:stream>",
-    b"<foo xmlns='urn:nobody'/>", b"text",
+    b"<foo xmlns='urn:nobody'/>", b"text", b" xmlns:p='&#117;'", b" xmlns:q='urn:\t&lt;'",
 ]  # fmt: skip
 
 

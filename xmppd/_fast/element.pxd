@@ -26,3 +26,6 @@ cdef str decode_value(const unsigned char *p, Py_ssize_t n)
 
 # A name as a str; those seen lately are kept.
 cdef str name_str(const unsigned char *p, Py_ssize_t n)
+
+# A namespace name as it is written, decoded.
+cdef str uri_str(const unsigned char *p, Py_ssize_t n)

@@ -22,8 +22,12 @@ cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object s)
     void *PyUnicode_DATA(object s)
 
+cdef extern from "utf8.h":
+    unsigned int utf8_encode(uint32_t c, uint8_t *out) noexcept nogil
+
 ctypedef const unsigned char *ptr
 
+cdef dict AS_WRITTEN = str.maketrans({"&": "&amp;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
 cdef str XML_URI = "http://www.w3.org/XML/1998/namespace"
 cdef str XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
@@ -72,26 +76,6 @@ cdef str name_str(const unsigned char *p, Py_ssize_t n):
 
 # ---- decoding ----
 
-cdef Py_ssize_t put_char(unsigned char *out, uint32_t c) noexcept:
-    if c < 0x80:
-        out[0] = c
-        return 1
-    if c < 0x800:
-        out[0] = 0xC0 | c >> 6
-        out[1] = 0x80 | c & 0x3F
-        return 2
-    if c < 0x10000:
-        out[0] = 0xE0 | c >> 12
-        out[1] = 0x80 | c >> 6 & 0x3F
-        out[2] = 0x80 | c & 0x3F
-        return 3
-    out[0] = 0xF0 | c >> 18 & 7
-    out[1] = 0x80 | c >> 12 & 0x3F
-    out[2] = 0x80 | c >> 6 & 0x3F
-    out[3] = 0x80 | c & 0x3F
-    return 4
-
-
 cdef Py_ssize_t unescape(ptr p, Py_ssize_t n, unsigned char *out, bint value) noexcept:
     """Decode p[n] into out, which has room for n bytes; -1 if a reference is none.
 
@@ -135,7 +119,7 @@ cdef Py_ssize_t unescape(ptr p, Py_ssize_t n, unsigned char *out, bint value) no
                 return -1
             if c > 0x10FFFF or c == 0:
                 return -1
-            o += put_char(o, c)
+            o += utf8_encode(c, o)
             p = semicolon + 1
         elif p[0] == b'\r':
             if p + 1 < end and p[1] == b'\n':
@@ -178,6 +162,14 @@ cdef str decode_value(const unsigned char *p, Py_ssize_t n):
         if p[i] < 0x20 or p[i] == b'&':
             return unescaped(p, n, True)
     return PyUnicode_DecodeUTF8(<const char *>p, n, NULL)
+
+
+cdef str uri_str(const unsigned char *p, Py_ssize_t n):
+    cdef Py_ssize_t i
+    for i in range(n):
+        if p[i] < 0x20 or p[i] == b'&':
+            return unescaped(p, n, True)
+    return name_str(p, n)
 
 
 cdef inline str decode_text(ptr p, Py_ssize_t n):
@@ -271,7 +263,7 @@ cdef str uri_of(Builder *b, ptr prefix, Py_ssize_t n):
     while i:
         i -= 1
         if b.bound[i].prefix_len == n and memcmp(b.bound[i].prefix, prefix, n) == 0:
-            return name_str(b.bound[i].uri, b.bound[i].uri_len)
+            return uri_str(b.bound[i].uri, b.bound[i].uri_len)
     if n == 3 and memcmp(prefix, b"xml", 3) == 0:
         return XML_URI
     raise broken()
@@ -373,7 +365,7 @@ cdef str start_tag(Builder *b, ptr *pp, Element e, str dflt, bint *empty):
             prefixed += 1     # it may be declared behind its use: a second pass
             continue
         if a.name_len == 5 and memcmp(a.name, b"xmlns", 5) == 0:
-            dflt = name_str(a.value, a.value_len)
+            dflt = name_str(a.value, a.value_len) if a.plain else attr_value(&a)
             continue
         if attrs is None:
             attrs = {}
@@ -518,7 +510,7 @@ def parse(bytes raw not None, str default_ns not None="", prefixes=None):
     b.nbound = 0
     if prefixes:
         for prefix, uri in prefixes.items():
-            pair = (prefix.encode(), uri.encode())
+            pair = (prefix.encode(), uri.translate(AS_WRITTEN).encode())
             keep.append(pair)
             bind(&b, <ptr>PyBytes_AS_STRING(pair[0]), len(pair[0]), <ptr>PyBytes_AS_STRING(pair[1]), len(pair[1]))
     if n == 0 or p[0] != b'<':

@@ -11,10 +11,10 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from xmppd._fast.element cimport Element, build, decode_value, name_str, write_element
+from xmppd._fast.element cimport Element, build, decode_value, name_str, uri_str, write_element
 from xmppd._fast.outbuf cimport outbuf, outbuf_free, outbuf_reserve
 from xmppd._fast.xmlscan cimport (
-    XS_AT_FROM, XS_AT_ID, XS_AT_LANG, XS_AT_TO, XS_AT_TYPE, XS_AT_XMLNS, XS_ATS, XS_ATTRIBUTES_MAX,
+    XS_AT_FROM, XS_AT_ID, XS_AT_LANG, XS_AT_TO, XS_AT_TYPE, XS_AT_XMLNS, XS_ATS, XS_ATTRIBUTES_MAX, XS_URI_MAX,
     XS_BINDINGS_MAX, XS_CHILDREN, XS_DEPTH_MAX, XS_ERROR, XS_ERRORS, XS_MORE, XS_PAD, XS_STANZA, XS_STREAM_CLOSE,
     XS_STREAM_OPEN, xs_adopt, xs_attr, xs_binding, xs_child, xs_conn, xs_init, xs_init_open, xs_limits, xs_next,
     xs_ns_id, xs_ns_uri, xs_partial, xs_rec, xs_restart, xs_work,
@@ -32,7 +32,7 @@ cdef extern from "xmlscan.h":
         XS_E_PROLOG_TEXT, XS_E_RESTRICTED, XS_E_ROOT_NS, XS_E_ROOT_PREFIX, XS_E_ROOT_NAME, XS_E_ROOT_CLOSED
         XS_E_CONTENT_NS, XS_E_UNKNOWN_STANZA, XS_E_STREAM_TEXT
         XS_E_STANZA_BYTES, XS_E_TAG_BYTES, XS_E_DEPTH, XS_E_ATTRIBUTES, XS_E_BINDINGS, XS_E_NAME_BYTES
-        XS_E_URI_BYTES, XS_E_REFERENCE_BYTES, XS_E_URI_REFERENCE
+        XS_E_URI_BYTES, XS_E_REFERENCE_BYTES
 
 ctypedef const unsigned char *ptr
 
@@ -73,7 +73,6 @@ cdef dict ERRORS = {
     XS_E_NAME_BYTES: ("policy-violation", "name too long", "name-bytes"),
     XS_E_URI_BYTES: ("policy-violation", "namespace name too long", "uri-bytes"),
     XS_E_REFERENCE_BYTES: ("policy-violation", "character reference too long", "reference-bytes"),
-    XS_E_URI_REFERENCE: ("policy-violation", "a reference or line break in a namespace name", "uri-reference"),
 }
 
 # ---- namespaces ----
@@ -141,7 +140,7 @@ cdef dict RANGES = {
     "attributes": (1, XS_ATTRIBUTES_MAX),
     "bindings": (2, XS_BINDINGS_MAX),
     "name_bytes": (8, 4096),
-    "uri_bytes": (64, 32767),
+    "uri_bytes": (64, XS_URI_MAX),
 }
 
 
@@ -300,7 +299,7 @@ cdef str header_default_ns(StreamHeader self):
 
 
 cdef str uri_at(StreamHeader self, int i):
-    return name_str(<ptr>PyBytes_AS_STRING(self.raw) + self.binding[i].uri, self.binding[i].uri_len)
+    return uri_str(<ptr>PyBytes_AS_STRING(self.raw) + self.binding[i].uri, self.binding[i].uri_len)
 
 
 cdef str prefix_at(StreamHeader self, int i):
@@ -313,12 +312,12 @@ cdef int SETTLED_MOST = 256
 cdef StreamHeader settled(StreamHeader header, str content_ns, Limits limits):
     """The shared header of the same name, bindings and language; None if there is none and no room for one."""
     cdef list tag = [b"<", header.raw[1:1 + header.name_len]]
-    cdef bytes uri
+    cdef xs_binding *b
     cdef int i
     for i in range(header.nbinding):
-        uri = uri_at(header, i).encode()
-        tag += (b" xmlns", b":" if header.binding[i].prefix_len else b"", prefix_at(header, i).encode(), b"=")
-        tag += (b'"', uri, b'"') if b"'" in uri else (b"'", uri, b"'")
+        b = &header.binding[i]
+        tag += (b" xmlns", b":" if b.prefix_len else b"", prefix_at(header, i).encode(), b"=")
+        tag.append(header.raw[b.uri - 1:b.uri + b.uri_len + 1])     # with its quotes
     if header.lang_raw is not None:
         tag += (b" xml:lang='", header.lang_raw, b"'")
     tag.append(b">")
@@ -596,7 +595,7 @@ cdef Element tree(Stanza self, uint32_t at):
 cdef str child_uri(Stanza self, xs_child *c):
     if c.nsid:
         return ns_uri(c.nsid)
-    return name_str(<ptr>PyBytes_AS_STRING(self.header.raw if c.outer else self.raw) + c.uri, c.uri_len)
+    return uri_str(<ptr>PyBytes_AS_STRING(self.header.raw if c.in_head else self.raw) + c.uri, c.uri_len)
 
 
 cdef ptr behind_element(ptr p, ptr end) noexcept:
@@ -814,7 +813,7 @@ cdef Stanza parse_stanza(bytes raw, int content_nsid):
     cdef unsigned char *copy
     cdef int event
     cdef Stanza stanza
-    limits = xs_limits(1 << 28, 1 << 24, XS_DEPTH_MAX, XS_ATTRIBUTES_MAX, XS_BINDINGS_MAX, 4096, 32767)
+    limits = xs_limits(1 << 28, 1 << 24, XS_DEPTH_MAX, XS_ATTRIBUTES_MAX, XS_BINDINGS_MAX, 4096, XS_URI_MAX)
     w = take_work()
     copy = <unsigned char *>malloc(n + XS_PAD)
     try:

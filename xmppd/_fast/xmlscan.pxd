@@ -6,6 +6,7 @@ cdef extern from "xmlscan.h" nogil:
         XS_DEPTH_MAX
         XS_BINDINGS_MAX
         XS_ATTRIBUTES_MAX
+        XS_URI_MAX
         XS_CHILDREN
         XS_AT_TO
         XS_AT_FROM
@@ -55,7 +56,7 @@ cdef extern from "xmlscan.h" nogil:
         uint16_t nsid
         uint16_t name
         uint16_t name_len
-        uint8_t outer
+        uint8_t in_head
 
     ctypedef struct xs_rec:
         uint32_t len

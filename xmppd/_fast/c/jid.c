@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sprep_tables.h"
+#include "utf8.h"
 
 enum {
     LABEL_MAX = 63,    /* octets in ASCII form (RFC 1035 2.3.4) */
@@ -123,21 +124,7 @@ static size_t encode(const uint32_t *c, size_t n, uint8_t *out, size_t room) {
     for (size_t i = 0; i < n; i++) {
         uint32_t x = c[i];
         if (w + (x < 0x80 ? 1 : x < 0x800 ? 2 : x < 0x10000 ? 3 : 4) > room) return room + 1;
-        if (x < 0x80) {
-            out[w++] = (uint8_t)x;
-        } else if (x < 0x800) {
-            out[w++] = (uint8_t)(0xC0 | x >> 6);
-            out[w++] = (uint8_t)(0x80 | (x & 0x3F));
-        } else if (x < 0x10000) {
-            out[w++] = (uint8_t)(0xE0 | x >> 12);
-            out[w++] = (uint8_t)(0x80 | (x >> 6 & 0x3F));
-            out[w++] = (uint8_t)(0x80 | (x & 0x3F));
-        } else {
-            out[w++] = (uint8_t)(0xF0 | x >> 18);
-            out[w++] = (uint8_t)(0x80 | (x >> 12 & 0x3F));
-            out[w++] = (uint8_t)(0x80 | (x >> 6 & 0x3F));
-            out[w++] = (uint8_t)(0x80 | (x & 0x3F));
-        }
+        w += utf8_encode(x, out + w);
     }
     return w;
 }

@@ -23,4 +23,13 @@ static inline uint32_t utf8_decode(const uint8_t *p, unsigned *len) {
     return *len = 4, (p[0] & 0x07u) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu);
 }
 
+/* The character c (not above U+10FFFF) as UTF-8; its length in bytes, at most 4. */
+static inline unsigned utf8_encode(uint32_t c, uint8_t *out) {
+    if (c < 0x80) return out[0] = (uint8_t)c, 1;
+    unsigned more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    out[0] = (uint8_t)(0xFFu << (7 - more) | c >> 6 * more);
+    for (unsigned i = 1; i <= more; i++) out[i] = (uint8_t)(0x80 | (c >> 6 * (more - i) & 0x3F));
+    return more + 1;
+}
+
 #endif

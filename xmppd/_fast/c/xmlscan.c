@@ -247,6 +247,44 @@ static int reference(const xs_conn *c, ptr *pp) {
     return XS_E_RESTRICTED;
 }
 
+/* The next character of an attribute value that has been passed, or byte of one, into out[4]; how many bytes it is.
+ * A reference is what it stands for, white space a space (XML 1.0, 3.3.3). */
+static size_t value_bytes(ptr *pp, ptr end, uint8_t *out) {
+    ptr p = *pp;
+    uint32_t value = *p++;
+    if (value == '&') {
+        value = *p == 'l' ? '<' : *p == 'g' ? '>' : *p == 'q' ? '"' : p[1] == 'm' ? '&' : '\'';
+        if (*p == '#') {
+            int hex = p[1] == 'x';
+            for (value = 0, p += 1 + hex; *p != ';'; p++)
+                value = value * (hex ? 16u : 10u) + (*p <= '9' ? *p - 48u : (*p | 0x20u) - 87u);
+        }
+        while (*p++ != ';') {}
+        return *pp = p, utf8_encode(value, out);
+    }
+    if (value == '\r' && p < end && *p == '\n') p++;
+    *out = cls[value] & C_SPACE ? ' ' : (uint8_t)value;
+    return *pp = p, 1;
+}
+
+/* The value raw[n], decoded: at most as long as it was. */
+static size_t value_text(ptr raw, size_t n, uint8_t *out) {
+    uint8_t *o = out;
+    for (ptr end = raw + n; raw < end;) o += value_bytes(&raw, end, o);
+    return (size_t)(o - out);
+}
+
+/* Is text[n] the value raw[len], decoded? */
+static int is_value(ptr text, size_t n, ptr raw, size_t len) {
+    uint8_t bytes[4];
+    for (ptr end = raw + len, text_end = text + n; raw < end;) {
+        size_t k = value_bytes(&raw, end, bytes);
+        if (k > (size_t)(text_end - text) || memcmp(text, bytes, k)) return 0;
+        text += k, n -= k;
+    }
+    return n == 0;
+}
+
 /* ---- namespaces ---- */
 
 #define XML_URI "http://www.w3.org/XML/1998/namespace"
@@ -274,22 +312,24 @@ typedef struct {
     uint16_t uri_len;
     uint16_t nsid;
     uint8_t outer;     /* 1 + index of the header's binding it came from */
+    uint8_t in_head;   /* where `uri` is */
 } xs_ns;
 
-static ALWAYS_INLINE xs_ns bound(ptr base, const xs_binding *b, unsigned outer) {
-    return (xs_ns){base + b->uri, b->uri_len, b->nsid, (uint8_t)outer};
+static ALWAYS_INLINE xs_ns bound(const xs_conn *c, ptr base, const xs_binding *b, unsigned outer) {
+    uint8_t in_head = outer || b->in_head;
+    return (xs_ns){(in_head ? c->head : base) + b->uri, b->uri_len, b->nsid, (uint8_t)outer, in_head};
 }
 
 /* The namespace bound to a prefix, innermost first; `nbind` bindings of the stanza are in scope. 0: none. */
 static int resolve(const xs_conn *c, const xs_work *w, unsigned nbind, ptr base, ptr prefix, size_t len, xs_ns *ns) {
     for (unsigned i = nbind; i--;)
         if (w->bind[i].prefix_len == len && same(base + w->bind[i].prefix, prefix, len))
-            return *ns = bound(base, &w->bind[i], 0), 1;
+            return *ns = bound(c, base, &w->bind[i], 0), 1;
     for (unsigned i = c->nouter; i--;)
         if (c->outer[i].prefix_len == len && memcmp(c->head + c->outer[i].prefix, prefix, len) == 0)
-            return *ns = bound(c->head, &c->outer[i], i + 1), 1;
+            return *ns = bound(c, base, &c->outer[i], i + 1), 1;
     if (len == 3 && word(prefix, 3) == W3('x', 'm', 'l'))
-        return *ns = (xs_ns){LITERAL(XML_URI), 0, 0}, 1;
+        return *ns = (xs_ns){LITERAL(XML_URI), 0, 0, 0}, 1;
     return 0;
 }
 
@@ -344,19 +384,7 @@ static int stanza_type(ptr p, size_t n) {
 static int decoded_type(ptr p, size_t n) {
     uint8_t text[16 + 8] = {0};
     size_t len = 0;
-    for (ptr end = p + n; p < end && len < 16; len++) {
-        if (*p != '&') {
-            text[len] = *p++;
-            continue;
-        }
-        uint32_t value = 0;
-        int hex = p[2] == 'x';
-        if (p[1] == '#')
-            for (p += 2 + hex; *p != ';'; p++)
-                value = value * (hex ? 16u : 10u) + (*p <= '9' ? *p - 48u : (*p | 0x20u) - 87u);
-        while (*p++ != ';') {}
-        text[len] = value && value < 0x80 ? (uint8_t)value : 1; /* 1: in no type */
-    }
+    for (ptr end = p + n; p < end && len < 16;) len += value_bytes(&p, end, text + len);
     return stanza_type(text, len);
 }
 
@@ -487,20 +515,49 @@ static ALWAYS_INLINE int is_declaration(const xs_name *name, uint64_t first) {
     return first == xmlns || (name->prefix == 5 && (first & 0xFFFFFFFFFF) == xmlns);
 }
 
-/* Put the namespace declaration into w->bind[nbind]. */
-static int declare(const xs_conn *c, xs_work *w, unsigned nbind, ptr base, const xs_pair *a, int where) {
-    if (a->decode) return XS_E_URI_REFERENCE; /* names are compared raw: no second spelling */
-    if (a->len > c->limits->uri_bytes) return XS_E_URI_BYTES;
-    if (!may_declare(&a->name, a->value, a->len)) return XS_E_RESERVED;
+/* Namespace names are compared as they are written. So that two ways to write one name are no two names, a binding
+ * whose name, uri[n] when decoded, is in scope in another spelling gets that spelling, the first one's. */
+static void one_spelling(const xs_conn *c, const xs_work *w, ptr base, xs_binding *b, ptr uri, size_t n) {
+    for (unsigned i = 0; i < c->nouter + (unsigned)(b - w->bind); i++) {
+        const xs_binding *other = i < c->nouter ? &c->outer[i] : &w->bind[i - c->nouter];
+        xs_ns ns = bound(c, base, other, i < c->nouter);
+        if (!(b->decode || other->decode) || !is_value(uri, n, ns.uri, ns.uri_len)) continue;
+        b->uri = other->uri;
+        b->uri_len = other->uri_len;
+        b->decode = other->decode;
+        b->in_head = ns.in_head;
+        return;
+    }
+}
+
+/* Put the namespace declaration `a`, of the name uri[n] when decoded, into w->bind[nbind]. */
+static int bind(const xs_conn *c, xs_work *w, unsigned nbind, ptr base, const xs_pair *a, int where, ptr uri, size_t n) {
+    if (!may_declare(&a->name, uri, n)) return XS_E_RESERVED;
     if (nbind + (where == IN_HEADER ? 0 : c->nouter) >= c->limits->bindings) return XS_E_BINDINGS;
     xs_binding *b = &w->bind[nbind];
     b->prefix = (uint32_t)(a->name.at + 6 - base);
     b->prefix_len = (uint16_t)(a->name.prefix ? a->name.len - 6 : 0);
     b->uri = (uint32_t)(a->value - base);
     b->uri_len = (uint16_t)a->len;
+    b->decode = (uint8_t)a->decode;
+    b->in_head = 0;
     /* deeper inside nobody asks for the number */
-    b->nsid = where != IN_CONTENT || w->depth == 1 ? (uint16_t)xs_ns_id(a->value, a->len) : 0;
+    b->nsid = where != IN_CONTENT || w->depth == 1 ? (uint16_t)xs_ns_id(uri, n) : 0;
+    w->decode |= b->decode;
+    if (unlikely(w->decode)) one_spelling(c, w, base, b, uri, n);
     return DONE;
+}
+
+static __attribute__((noinline)) int declare_decoded(const xs_conn *c, xs_work *w, unsigned nbind, ptr base,
+                                                     const xs_pair *a, int where) {
+    uint8_t text[XS_URI_MAX];
+    return bind(c, w, nbind, base, a, where, text, value_text(a->value, a->len, text));
+}
+
+static int declare(const xs_conn *c, xs_work *w, unsigned nbind, ptr base, const xs_pair *a, int where) {
+    if (a->len > c->limits->uri_bytes) return XS_E_URI_BYTES;
+    if (unlikely(a->decode)) return declare_decoded(c, w, nbind, base, a, where);
+    return bind(c, w, nbind, base, a, where, a->value, a->len);
 }
 
 static ALWAYS_INLINE uint16_t local_name(const xs_name *name) {
@@ -519,12 +576,12 @@ static ALWAYS_INLINE void child_record(const xs_conn *c, xs_rec *r, ptr base, pt
     r->nchild = (uint8_t)(i + 1);
     k->start = (uint32_t)(start - base);
     k->inner = k->inner_end = k->end = (uint32_t)(end - base);
-    k->uri = ns->nsid || !ns->uri ? 0 : (uint32_t)(ns->uri - (ns->outer ? c->head : base));
+    k->uri = ns->nsid || !ns->uri ? 0 : (uint32_t)(ns->uri - (ns->in_head ? c->head : base));
     k->uri_len = ns->uri_len;
     k->nsid = ns->nsid;
     k->name = local_name(name);
     k->name_len = (uint16_t)(name->len - (k->name - 1));
-    k->outer = ns->outer;
+    k->in_head = ns->in_head;
 }
 
 /* The record of the header or stanza whose start tag ends at `end`; its attributes are in place. */
@@ -623,7 +680,7 @@ static ALWAYS_INLINE int start_tag(const xs_conn *c, xs_work *w, ptr base, ptr *
         if (!resolve(c, w, nbind, base, name.at, name.prefix, &ns)) return XS_E_UNBOUND;
         if (ns.outer) outer_used(r, &ns);
     } else if (where != IN_CONTENT || w->depth == 1) { /* deeper inside nobody asks */
-        if (dflt) ns = bound(base, &w->bind[dflt - 1], 0);
+        if (dflt) ns = bound(c, base, &w->bind[dflt - 1], 0);
         else if (where != IN_HEADER) ns.nsid = c->default_nsid; /* known, or none: see check_root */
     }
     if (unlikely(nprefixed) && (verdict = check_prefixed(c, w, nbind, base, attr, prefixed, nprefixed))) return verdict;
@@ -863,12 +920,13 @@ static int content(const xs_conn *c, xs_work *w, ptr base, ptr *pp, ptr *lt) {
 }
 
 /* Start of a new stanza record. */
-static ALWAYS_INLINE void fresh(xs_work *w) {
+static ALWAYS_INLINE void fresh(const xs_conn *c, xs_work *w) {
     memset(&w->rec, 0, offsetof(xs_rec, child));
     w->depth = 0;
     w->nbind = 0;
     w->dflt = 0;
     w->cdata = 0;
+    w->decode = c->decode;
 }
 
 void xs_init(xs_conn *c, const xs_limits *limits, uint16_t content_nsid) {
@@ -898,8 +956,10 @@ void xs_adopt(xs_conn *c, const xs_work *w, const uint8_t *head, const xs_bindin
     c->nouter = w->nbind;
     c->head_name_len = (uint16_t)(r->name - 1 + r->name_len);
     c->default_nsid = 0;
-    for (unsigned i = 0; i < c->nouter; i++)
+    for (unsigned i = 0; i < c->nouter; i++) {
+        c->decode |= outer[i].decode;
         if (!outer[i].prefix_len) c->default_nsid = outer[i].nsid;
+    }
 }
 
 /* Bytes that stand for the next construct before the root element. */
@@ -930,7 +990,7 @@ static int prolog(xs_conn *c, xs_work *w, ptr *base, ptr *pp, ptr *lt) {
     *lt = p;
     *pp = p + 1;
     if (p[1] == '!' || p[1] == '?') return *pp = p, forbidden(pp);
-    fresh(w);
+    fresh(c, w);
     *pp = p;
     return header_tag(c, w, *base, pp);
 }
@@ -960,7 +1020,7 @@ static int stream(xs_conn *c, xs_work *w, ptr *base, ptr *pp, ptr *lt, int *even
         return verdict ? verdict : XS_E_STREAM_TEXT;
     }
     if (p[1] == '!' || p[1] == '?') return forbidden(pp);
-    fresh(w);
+    fresh(c, w);
     verdict = start_tag(c, w, *base, pp, IN_STANZA);
     if (verdict == EMPTY_TAG) {
         w->rec.flags |= XS_SELF_CLOSED;
@@ -1000,7 +1060,9 @@ int xs_next(xs_conn *c, xs_work *w, uint8_t *buf, uint32_t len, uint32_t *used) 
     } else if (verdict == WAIT) {
         ptr end = buf + c->valid;
         verdict = over(c, base, lt, end);
-        if (!verdict && checked != UTF8_OK) verdict = checked == UTF8_CHAR ? XS_E_CHAR : XS_E_ENCODING;
+        if (!verdict && checked == UTF8_CHAR) verdict = XS_E_CHAR;
+        /* other bytes than a stream begins with are no stream in another encoding, but none (UC 1-36) */
+        if (!verdict && checked == UTF8_ENCODING) verdict = c->phase >= OPEN || lt ? XS_E_ENCODING : XS_E_PROLOG_TEXT;
         if (!verdict) {
             uint32_t dropped = (uint32_t)(base - buf);
             c->valid -= dropped;

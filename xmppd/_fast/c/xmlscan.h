@@ -18,6 +18,7 @@
 #define XS_DEPTH_MAX 128  /* what limits can be raised to */
 #define XS_BINDINGS_MAX 32 /* one bit each in xs_rec.outer_used */
 #define XS_ATTRIBUTES_MAX 256
+#define XS_URI_MAX 4096    /* bytes of a namespace name: what the limit can be raised to */
 #define XS_CHILDREN 8     /* children of a stanza that get a record */
 
 enum { XS_MORE, XS_STREAM_OPEN, XS_STANZA, XS_STREAM_CLOSE, XS_ERROR };
@@ -72,7 +73,7 @@ enum {
     XS_E_UNKNOWN_STANZA,  /* first-level element of unknown namespace or name */
     XS_E_STREAM_TEXT,     /* character data between first-level elements */
     XS_E_STANZA_BYTES, XS_E_TAG_BYTES, XS_E_DEPTH, XS_E_ATTRIBUTES, XS_E_BINDINGS, XS_E_NAME_BYTES,
-    XS_E_URI_BYTES, XS_E_REFERENCE_BYTES, XS_E_URI_REFERENCE,
+    XS_E_URI_BYTES, XS_E_REFERENCE_BYTES,
     XS_ERRORS
 };
 
@@ -95,11 +96,11 @@ typedef struct {
 
 typedef struct {
     uint32_t start, inner, inner_end, end; /* the element and its content */
-    uint32_t uri;                          /* of an unknown namespace; an offset in the header if `outer` */
+    uint32_t uri;                          /* of an unknown namespace; raw; an offset in the header if in_head */
     uint16_t uri_len;
     uint16_t nsid;                         /* 0: unknown or none */
     uint16_t name, name_len;               /* local name, from `start` */
-    uint8_t outer;                         /* 1 + index of the header's binding, 0: declared inside */
+    uint8_t in_head;
 } xs_child;
 
 /* One first-level element (or the stream header). Offsets count from its '<'. */
@@ -124,6 +125,8 @@ typedef struct {
     uint32_t prefix, uri;          /* offsets from base (from the header's '<' in xs_conn.outer) */
     uint16_t prefix_len, uri_len;
     uint16_t nsid;
+    uint8_t decode;                /* the name holds references, TAB, LF or CR */
+    uint8_t in_head;               /* `uri` is an offset in the header: the name is spelled differently there */
 } xs_binding;
 
 /* What a stanza in progress needs, and only that: one for all connections, until a chunk ends inside one. */
@@ -131,6 +134,7 @@ typedef struct {
     uint16_t depth;
     uint8_t nbind;
     uint8_t dflt;                  /* index + 1 of the default namespace's binding, 0: the header's */
+    uint8_t decode;                /* a namespace name with references may be in scope */
     uint32_t cdata;                /* where the open CDATA section's content starts; 0: in none */
     struct {
         uint32_t name;             /* the qualified name of the start tag */
@@ -153,6 +157,7 @@ typedef struct {
     uint16_t content_nsid;         /* the content namespace that is served */
     uint16_t default_nsid;         /* of the header's default namespace */
     uint8_t nouter;
+    uint8_t decode;                /* one of them holds references */
     uint8_t phase;
     uint8_t error;                 /* XS_E_... */
 } xs_conn;
