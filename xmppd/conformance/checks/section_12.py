@@ -33,9 +33,9 @@ def restricted_xml_is_refused(site: Site) -> None:
 @check("12-1.1")
 def the_five_predefined_entities_are_accepted(site: Site) -> None:
     """RFC 6120 11.1, XML 1.0 4.6: and character references; in text, in attributes and in namespace names."""
+    client = site.login(0)
     for place in ("<x xmlns='urn:x'>{}</x>", "<x xmlns='urn:x' a='{}'/>", "<x xmlns='urn:x?{}'/>"):
         for reference in ("&lt;", "&gt;", "&amp;", "&apos;", "&quot;", "&#65;", "&#x1F600;"):
-            client = site.login(0)
             payload = place.format(reference)
             client.send(f"<iq type='get' id='e' to='{site.domain}'>{payload}</iq>")
             client.wait_for("iq", id="e")
