@@ -123,7 +123,7 @@ class Net(Struct, frozen=True, kw_only=True):
     # 13-1, DSCP-1: AF21
     dscp: Annotated[
         Dscp,
-        setting("DSCP of all XMPP packets; 18 is AF21, the mark of ROUTINE Low-Latency Data.", "restart"),
+        setting("DSCP of all XMPP packets; 18 is AF21, the mark of ROUTINE Low-Latency Data.", "live"),
     ] = 18
     outgoing_dscp: Annotated[
         Dscp | None,
@@ -177,9 +177,10 @@ class Listener(Struct, frozen=True, kw_only=True):
     direct_tls: Annotated[
         bool, setting("TLS from the first byte (XEP-0368) instead of STARTTLS.", "restart")
     ] = False
-    dscp: Annotated[Dscp | None, setting("DSCP of this listener; not given: that of [net].", "restart")] = (
-        None
-    )
+    dscp: Annotated[
+        Dscp | None,
+        setting("DSCP of this listener and of what it accepts; not given: that of [net].", "live"),
+    ] = None
 
 
 class Domain(Struct, frozen=True, kw_only=True):
@@ -853,10 +854,13 @@ class Change:
     applies: Applies
 
 
+def _label(entry: Domain | Listener) -> str:
+    """What tells an entry of an array of tables from the others."""
+    return entry.name if isinstance(entry, Domain) else f"{entry.kind} {entry.address}"
+
+
 def _entries(config: Config, table: str) -> dict[str, Struct]:
-    if table == "domains":
-        return {domain.name: domain for domain in config.domains}
-    return {f"{listener.kind} {listener.address}": listener for listener in config.listeners}
+    return {_label(entry): entry for entry in getattr(config, table)}
 
 
 def _changed(table: str, label: str, old: Struct, new: Struct) -> Iterator[Change]:
@@ -881,14 +885,16 @@ def in_force(running: Config, wanted: Config) -> Config:
     """What a reload makes of `running`: `wanted`, but with all that needs a restart as it runs now."""
     if running.profile != wanted.profile:
         return running
-    tables = {
+    tables: dict[str, Any] = {
         name: _kept(name, getattr(running, name), getattr(wanted, name))
         for name, known in keys_of().items()
         if known.is_table and name not in ARRAYS
     }
-    now, then = _entries(running, "domains"), _entries(wanted, "domains")
-    domains = (_kept("domains", domain, then.get(name, domain)) for name, domain in now.items())
-    return msgspec.structs.replace(running, **tables, domains=tuple(domains))
+    for name in ARRAYS:
+        then = _entries(wanted, name)
+        entries = getattr(running, name)
+        tables[name] = tuple(_kept(name, entry, then.get(_label(entry), entry)) for entry in entries)
+    return msgspec.structs.replace(running, **tables)
 
 
 def _kept(table: str, running: Struct, wanted: Struct) -> Struct:

@@ -270,7 +270,7 @@ def test_diff_says_what_each_change_needs() -> None:
     assert {(change.key, change.applies) for change in config.diff(old, new)} == {
         ("sasl.retries", "new-streams"),
         ("log.level", "live"),
-        ("net.dscp", "restart"),
+        ("net.dscp", "live"),
         ("listeners[c2s 127.0.0.1:5222]", "restart"),
         ("listeners[c2s 127.0.0.2:5222]", "restart"),
         ("domains[bücher.example].key", "live"),
@@ -280,7 +280,7 @@ def test_diff_says_what_each_change_needs() -> None:
     effective = config.in_force(old, new)
     assert effective.sasl.retries == 2
     assert effective.domains[1].key == new.domains[1].key
-    assert (effective.net, effective.listeners) == (old.net, old.listeners)
+    assert (effective.net.dscp, effective.listeners) == ("off", old.listeners)
     assert {change.key for change in config.diff(effective, new)} == {
         change.key for change in config.diff(old, new) if change.applies == "restart"
     }
