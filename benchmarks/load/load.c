@@ -3,15 +3,15 @@
  *   load ADDRESS PORT key=value...
  *
  *   domain=localhost prefix=u accounts=N     the accounts are u0@localhost to u<N-1>@localhost
- *   password=TEXT mechanism=PLAIN|SCRAM-SHA-1|SCRAM-SHA-256
+ *   password=TEXT
  *   raw=1                                    against floor.c: TLS at once, no XMPP
  *
  * Obeys the lines of its standard input, one at a time, and answers each with a JSON object on one line; ends when its input ends.
  * Between commands it stays connected and answers the server's pings. Numbers not given are 0 or as shown.
  *
- *   login first= count= together=50 rate= items= await=
+ *   login first= count= together=50 rate= items= await= mechanism=SCRAM-SHA-1|SCRAM-SHA-256|PLAIN
  *       Log accounts in: full TLS handshake, SASL, bind, roster (of `items` items, if given), presence. `await`: and go on until all
- *       messages sent to anybody have come.
+ *       messages sent to anybody have come. The mechanism stays until another one is named.
  *   logout first= count= together=50
  *   run seconds=  and any of
  *       pairs= first= in_flight=1|rate= bytes=360 bare= both=     messages from u<first> to u<first+1> and so on: closed loop with so
@@ -43,7 +43,7 @@
 #define EVENTS 256
 #define STORE_BATCH 10
 
-struct settings settings = {.domain = "localhost", .prefix = "u", .password = "", .mechanism = "SCRAM-SHA-1"};
+struct settings settings = {.domain = "localhost", .prefix = "u", .password = ""};
 conn *accounts;
 int epfd;
 SSL_CTX *tls;
@@ -264,8 +264,16 @@ static int all_came(void) {
     return !messages_outstanding();
 }
 
+static void choose_mechanism(void) {
+    const char *v = value("mechanism");
+    if (!v) return;
+    free(settings.mechanism);
+    settings.mechanism = strdup(v);
+}
+
 static void do_login(void) {
     begin(20);
+    choose_mechanism();
     login.first = whole("first", 0);
     login.count = whole("count", 0);
     login.together = whole("together", 50);
@@ -465,10 +473,11 @@ int main(int argc, char **argv) {
         fatal("%s is no address", argv[1]);
     }
     const char *v;
+    settings.mechanism = strdup("SCRAM-SHA-1");
     if ((v = value("domain"))) settings.domain = strdup(v);
     if ((v = value("prefix"))) settings.prefix = strdup(v);
     if ((v = value("password"))) settings.password = strdup(v);
-    if ((v = value("mechanism"))) settings.mechanism = strdup(v);
+    choose_mechanism();
     if (strlen(settings.domain) > 100 || strlen(settings.prefix) > 30) fatal("domain or prefix too long");
     settings.raw = (int)whole("raw", 0);
     settings.accounts = whole("accounts", 100);

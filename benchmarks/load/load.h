@@ -64,7 +64,8 @@ typedef struct {
 struct settings {
     struct sockaddr_storage address;
     socklen_t address_len;
-    const char *domain, *prefix, *password, *mechanism;
+    const char *domain, *prefix, *password;
+    char *mechanism;
     int raw; /* a floor: TLS at once, then our number, and no XMPP but the stanzas */
     uint32_t accounts;
 };
