@@ -1,4 +1,4 @@
-"""The launcher of xmppd. It uses nothing but the command line of the server, as anybody could.
+"""The launcher of xmppd. It uses nothing but the command line of the server, and SQLite, as anybody could.
 
 `python -m xmppd.conformance.launchers.xmppd` is the same launcher as a program.
 """
@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -36,10 +37,11 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "unfinished-bytes": ("limits.partial_bytes_total",),
     "starttls-required": ("tls.required",),  # there is no such key, which the server says
     "dscp": ("net.dscp",),
+    "roster-items": ("limits.roster_items",),
     "sasl-mechanisms": ("sasl.mechanisms",),
 }
-# a run opens many connections from one address, fast, and fails to log in often
-ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096}
+# a run opens many connections from one address, fast, fails to log in often, and need not wait for its own lock
+ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096, "store.busy_timeout_s": 0.5}
 
 
 class Xmppd:
@@ -52,6 +54,7 @@ class Xmppd:
         self._domains: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopping = False
+        self._lock: sqlite3.Connection | None = None
         # nobody else listens here, so that any port is free
         self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
         self._version = ""
@@ -88,6 +91,8 @@ class Xmppd:
         wanted = dict(ROOM)
         plain = self._plain
         for name, value in settings.items():
+            if name == "storage-locked":
+                continue
             if name == "client-port":
                 plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
                 continue
@@ -156,6 +161,7 @@ class Xmppd:
         )
 
     def change(self, settings: Settings) -> Facts:
+        self._lock_storage(bool(settings.get("storage-locked")))
         written = self._written(settings)
         if written != self._config.read_text(encoding="utf-8"):
             self._config.write_text(written, encoding="utf-8")
@@ -165,6 +171,16 @@ class Xmppd:
         if self._process is None or self._is_stopping:
             return self.restart()
         return self._facts()
+
+    def _lock_storage(self, locked: bool) -> None:
+        """Hold the database's lock as another program might, or give it back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if locked:
+            [database] = (self._folder / "data").glob("*.sqlite")
+            self._lock = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+            self._lock.execute("BEGIN IMMEDIATE")
 
     def refusal(self, settings: Settings) -> str | None:
         trial = self._config.with_name("trial.toml")
@@ -223,6 +239,7 @@ class Xmppd:
         return done.stdout
 
     def close(self) -> None:
+        self._lock_storage(False)
         self.stop()
         self._wait()
         shutil.rmtree(self._folder, ignore_errors=True)
