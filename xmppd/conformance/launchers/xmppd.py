@@ -40,6 +40,7 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "roster-items": ("limits.roster_items",),
     "sasl-mechanisms": ("sasl.mechanisms",),
 }
+MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")
 # a run opens many connections from one address, fast, fails to log in often, and need not wait for its own lock
 ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096, "store.busy_timeout_s": 0.5}
 
@@ -51,7 +52,9 @@ class Xmppd:
         self._program = program
         self._folder = Path(tempfile.mkdtemp(prefix="xmppd-conformance-"))
         self._config = self._folder / "xmppd.toml"
+        self._database = self._folder / "data" / "xmppd.sqlite"
         self._domains: list[str] = []
+        self._accounts: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopping = False
         self._lock: sqlite3.Connection | None = None
@@ -96,6 +99,12 @@ class Xmppd:
             if name == "client-port":
                 plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
                 continue
+            if name == "mechanisms-too-weak":
+                wanted["sasl.strong_accounts"] = self._accounts if value else []
+                wanted["sasl.strong_mechanisms"] = [each for each in MECHANISMS if each not in (value or ())]
+                continue
+            if name == "accounts-unreachable":
+                continue  # no setting: see _hide_accounts
             if name not in KEYS:
                 raise Unsupported(f"xmppd has no setting for {name}")
             if value is not None:
@@ -160,8 +169,32 @@ class Xmppd:
             ca_file=str(self._folder / "tls" / "ca.pem"),
         )
 
+    def _hide_accounts(self, hidden: bool) -> None:
+        """The database of the accounts is away, as if its disk had been taken out; and there again."""
+        aside = self._database.with_suffix(".aside")
+        if hidden and self._database.exists():
+            self._database.rename(aside)
+        elif not hidden and aside.exists():
+            aside.rename(self._database)
+
+    def _lock_storage(self, locked: bool) -> None:
+        """Hold the database's lock as another program might, or give it back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if locked:
+            self._lock = sqlite3.connect(self._database, isolation_level=None, check_same_thread=False)
+            self._lock.execute("BEGIN IMMEDIATE")
+
     def change(self, settings: Settings) -> Facts:
+        facts = self._change(settings)
+        self._hide_accounts(bool(settings.get("accounts-unreachable")))
         self._lock_storage(bool(settings.get("storage-locked")))
+        return facts
+
+    def _change(self, settings: Settings) -> Facts:
+        self._hide_accounts(False)
+        self._lock_storage(False)
         written = self._written(settings)
         if written != self._config.read_text(encoding="utf-8"):
             self._config.write_text(written, encoding="utf-8")
@@ -171,16 +204,6 @@ class Xmppd:
         if self._process is None or self._is_stopping:
             return self.restart()
         return self._facts()
-
-    def _lock_storage(self, locked: bool) -> None:
-        """Hold the database's lock as another program might, or give it back."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-        if locked:
-            [database] = (self._folder / "data").glob("*.sqlite")
-            self._lock = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-            self._lock.execute("BEGIN IMMEDIATE")
 
     def refusal(self, settings: Settings) -> str | None:
         trial = self._config.with_name("trial.toml")
@@ -217,6 +240,7 @@ class Xmppd:
 
     def add_account(self, jid: str, password: str) -> None:
         self._here("user", "add", jid, "--password-stdin", stdin=password + "\n")
+        self._accounts.append(jid)
 
     def disable_account(self, jid: str) -> None:
         self._here("user", "disable", jid)
