@@ -387,9 +387,54 @@ class Limits(Struct, frozen=True, kw_only=True):
     burst_s: Annotated[
         float, setting("How many seconds' worth of these rates may come at once.", gt=0, le=3600)
     ] = 5.0
+    account_jobs: Annotated[
+        int,
+        setting(
+            "Changes of one account that may wait for the disk; else resource-constraint.",
+            "live",
+            ge=1,
+            le=100_000,
+        ),
+    ] = 1000
+    idle_accounts: Annotated[
+        int, setting("Accounts kept in memory that nobody is connected to.", "live", ge=0, le=1_000_000)
+    ] = 1000
+    directed_presences: Annotated[
+        int,
+        setting(
+            "Addresses a resource may have sent directed presence to; else resource-constraint.",
+            "live",
+            ge=1,
+            le=100_000,
+        ),
+    ] = 1000
+    kept_requests: Annotated[
+        int,
+        setting(
+            "Subscription requests kept for an account until it answers; else resource-constraint.",
+            "live",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 50
+    kept_request_bytes: Annotated[
+        int,
+        setting(
+            "Largest request kept whole; a larger one is kept without its content.", "live", ge=0, le=MIB
+        ),
+    ] = 4096
     roster_items: Annotated[
         int, setting("Items of one roster; else resource-constraint.", "live", ge=1, le=100_000)
-    ] = 1000
+    ] = 5000
+    roster_bytes: Annotated[
+        int,
+        setting(
+            "Size of one roster as it is sent, at most output_bytes; else resource-constraint.",
+            "live",
+            ge=4096,
+            le=1024 * MIB,
+        ),
+    ] = 786_432
     roster_name_bytes: Annotated[
         int, setting("Longest name of a roster item or group; else not-acceptable.", "live", ge=16, le=65_536)
     ] = 1024
@@ -781,6 +826,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, tuple[str | int, ...]
         yield "sasl.mechanisms is empty, so nobody could log in", ("sasl", "mechanisms")
     if len(set(config.sasl.mechanisms)) < len(config.sasl.mechanisms):
         yield "sasl.mechanisms names a mechanism twice", ("sasl", "mechanisms")
+    if config.limits.roster_bytes > config.limits.output_bytes:
+        yield "limits.roster_bytes is above limits.output_bytes", ("limits", "roster_bytes")
     if config.limits.preauth_stanza_bytes > config.limits.stanza_bytes:
         yield "limits.preauth_stanza_bytes is above limits.stanza_bytes", ("limits", "preauth_stanza_bytes")
 

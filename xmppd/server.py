@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import os
@@ -363,8 +364,7 @@ class Server:
         self.c2s.default_context = contexts[config.domains[0].name]
         self.c2s.policy = _policy(config)
         set_cache_limit(config.limits.jid_cache_bytes)
-        self.site.settings = _core_settings(config)
-        self.site.table.iq_needs_presence = self.site.settings.iq_needs_presence
+        self.site.configure(_core_settings(config))
         logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
         self.health.set("restart-needed", bool(by_need["restart"]), ", ".join(by_need["restart"]))
         self.config = config
@@ -407,13 +407,16 @@ def _routes() -> iq.Routes:
     return iq.merge([disco.routes(named), *(feature.ROUTES for feature in FEATURES)])
 
 
+# the keys of [limits] that the core has under the same name
+_CORE_LIMITS = {field.name for field in dataclasses.fields(CoreSettings)} & set(
+    configuration.Limits.__struct_fields__
+)
+
+
 def _core_settings(config: Config) -> CoreSettings:
     limits = config.limits
     return CoreSettings(
-        sessions_per_account=limits.sessions_per_account,
-        roster_items=limits.roster_items,
-        roster_name_bytes=limits.roster_name_bytes,
-        roster_groups=limits.roster_groups,
+        **{name: getattr(limits, name) for name in _CORE_LIMITS},
         reach_without_presence=config.profile == "uc-2013",
         iq_needs_presence=config.profile != "uc-2013",
     )

@@ -125,6 +125,25 @@ class FakeClient:
         return str(self.resource.jid)
 
 
+class FakeRemote:
+    """The other servers: what they were sent is kept; `refuses` is what they answer everything with."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.refuses: StanzaError | None = None
+
+    def send(self, to: JID, stanza: bytes, refused: Callable[[StanzaError], None]) -> None:
+        if self.refuses is not None:
+            refused(self.refuses)
+        else:
+            self.sent.append(stanza)
+
+    def read(self) -> list[ET.Element]:
+        """The stanzas since the last look."""
+        sent, self.sent = self.sent, []
+        return [ET.fromstring(b"<s xmlns='jabber:client'>" + stanza + b"</s>")[0] for stanza in sent]  # noqa: S314
+
+
 class CoreSite:
     """Use as `async with`."""
 
@@ -137,6 +156,7 @@ class CoreSite:
         routes = iq.merge([disco.routes(disco.FEATURES), *(module.ROUTES for module in modules)])
         self.router = Router(self.site, routes)
         self.sessions = Sessions(self.site)
+        self.remote = FakeRemote()
         self._peers: list[socket.socket] = []
 
     async def __aenter__(self) -> CoreSite:
@@ -160,6 +180,16 @@ class CoreSite:
         account = JID.parse(f"{name}@{HOST}")
         client.resource = await self.sessions.bind(account, resource, client.conn, None, client)
         return client
+
+    def federate(self) -> FakeRemote:
+        """From now on other servers can be reached."""
+        self.site.remote = self.remote
+        return self.remote
+
+    def receive(self, from_: str, stanza: str) -> None:
+        """Presence from another server."""
+        parsed = Stanza.parse(stanza.encode())
+        self.router.receive_presence(JID.parse(from_), parsed, JID.parse(parsed.to))
 
     async def settle(self) -> None:
         """Until all that was asked has been done and sent."""

@@ -101,6 +101,12 @@ cdef class Resource:
         self.priority = priority
         self._available = True
 
+    def presence(self, bytes to not None):
+        """The presence of the resource, addressed to `to`, an address as it is written; None if it is not available."""
+        if self._presence is None:
+            return None
+        return self._presence[: self._presence_cut] + to + self._presence[self._presence_cut :]
+
     def hide(self):
         """The resource is not available any more."""
         self._presence = None

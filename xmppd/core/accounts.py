@@ -10,12 +10,12 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeGuard
+from typing import NamedTuple, Protocol, TypeGuard
 
 from xmppd._fast.route import ConnectedAccount, Resource, RouteTable
 from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
-from xmppd.events import fields
+from xmppd.events import count, fields
 from xmppd.jid import JID
 from xmppd.records import RosterItem
 
@@ -38,16 +38,42 @@ class Records(Protocol):
         """Commit the removal of one item; the roster's version after it, None if there was none."""
 
 
+class Audience(NamedTuple):
+    """Who sees an account's presence (from or both): normalized addresses of this server, and contacts of others."""
+
+    subscribers: list[bytes]  # of the roster, all of them: what the rest was made from
+    local: list[bytes]
+    remote: list[JID]
+
+
 class Account:
     """A local account: its bare address and its roster. Changes go to the store first, then to memory."""
 
-    __slots__ = ("_records", "account_id", "jid", "roster")
+    __slots__ = ("_audience", "_hosts", "_records", "account_id", "jid", "roster")
 
-    def __init__(self, jid: JID, account_id: int, roster: Roster, records: Records) -> None:
+    def __init__(
+        self, jid: JID, account_id: int, roster: Roster, records: Records, hosts: frozenset[str]
+    ) -> None:
         self.jid = jid
         self.account_id = account_id
         self.roster = roster
         self._records = records
+        self._hosts = hosts
+        self._audience: Audience | None = None
+
+    def shows_to(self, contact: JID) -> bool:
+        """Whether the contact, a bare address, sees the account's presence."""
+        return self.roster.shows_to(contact)
+
+    @property
+    def audience(self) -> Audience:
+        """Who gets the account's broadcast presence."""
+        subscribers = self.roster.subscribers
+        if self._audience is None or self._audience.subscribers is not subscribers:
+            remote = [key for key in subscribers if _domain(key) not in self._hosts]
+            local = [key for key in subscribers if _domain(key) in self._hosts] if remote else subscribers
+            self._audience = Audience(subscribers, local, [JID.parse(key.decode()) for key in remote])
+        return self._audience
 
     async def put(self, item: RosterItem) -> None:
         """Commit a roster item, then have it in memory. StanzaError: nothing has changed then."""
@@ -60,6 +86,11 @@ class Account:
         """Commit the removal of a roster item, then forget it."""
         version = await self._records.remove(self.account_id, item.jid)
         self.roster.remove(item, self.roster.version if version is None else version)
+
+
+def _domain(key: bytes) -> str:
+    """The domainpart of a normalized address."""
+    return key.partition(b"/")[0].rpartition(b"@")[2].decode()
 
 
 def owns(account: Account | None, resource: Resource) -> TypeGuard[Account]:
@@ -76,12 +107,19 @@ class Accounts:
     """All accounts in memory: those with connected resources, and the `idle_limit` last used others."""
 
     def __init__(
-        self, table: RouteTable, records: Records, *, idle_limit: int = 1000, queue_limit: int = 1000
+        self,
+        table: RouteTable,
+        records: Records,
+        hosts: frozenset[str],
+        *,
+        idle_limit: int,
+        queue_limit: int,
     ) -> None:
+        self._hosts = hosts
         self._table = table
         self._records = records
-        self._idle_limit = idle_limit
-        self._queue_limit = queue_limit
+        self.idle_limit = idle_limit
+        self.queue_limit = queue_limit
         self._idle: OrderedDict[bytes, Account] = OrderedDict()
         self._working: dict[bytes, Account] = {}  # a job has it: there must not be a second one
         self._jobs: dict[bytes, deque[tuple[Job, Refused]]] = {}
@@ -108,7 +146,9 @@ class Accounts:
                 return None
             # another load may have been quicker: there is one Account for an address
             account_id, version, items = record
-            known = self.get(jid) or Account(jid, account_id, Roster(version, items), self._records)
+            known = self.get(jid) or Account(
+                jid, account_id, Roster(version, items), self._records, self._hosts
+            )
             break
         if self._table.bare(jid.norm) is None:
             self.disconnected(known)
@@ -123,7 +163,7 @@ class Accounts:
         """No resource is bound: the account is kept while others were not used later."""
         self._idle[account.jid.norm] = account
         self._idle.move_to_end(account.jid.norm)
-        while len(self._idle) > self._idle_limit:
+        while len(self._idle) > self.idle_limit:
             self._idle.popitem(last=False)
 
     def forget(self, jid: JID) -> None:
@@ -140,8 +180,9 @@ class Accounts:
         """
         waiting = self._jobs.get(jid.norm)
         if waiting is not None:
-            if len(waiting) >= self._queue_limit:
-                refused(StanzaError("resource-constraint"))
+            if len(waiting) >= self.queue_limit:
+                count("account_jobs_refused")
+                refused(StanzaError("resource-constraint", app="account_jobs"))
             else:
                 waiting.append((job, refused))
             return

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import ConnectedAccount, Resource
-from xmppd.core import iq, presence
+from xmppd.core import contacts, iq, presence
 from xmppd.core.delivery import MESSAGES, Fate, Reach
-from xmppd.core.site import Site, bounce
+from xmppd.core.site import Site, bounce, unheard
 from xmppd.core.subscription import SubscriptionType
 from xmppd.errors import StanzaError
 from xmppd.jid import JID, JIDError
@@ -85,26 +85,41 @@ class Router:
             elif type_ != "error":
                 raise StanzaError("bad-request", "this type of presence needs a 'to'")
             return
-        self._check_domain(to)
-        if type_ in presence.SUBSCRIPTION_TYPES:
-            if to.local is None:
+        at_home = to.domain in self.site.hosts
+        if type_ in contacts.SUBSCRIPTION_TYPES:
+            if at_home and to.local is None:
                 raise StanzaError("service-unavailable")
             if to.bare.has_unassigned:
                 # it is kept in a roster, and a stored name holds no such characters (RFC 3454 7)
                 raise StanzaError("jid-malformed")
             subscription_type: SubscriptionType = type_
-            presence.outbound(self.site, sender, stanza, to, subscription_type)
+            contacts.outbound(self.site, sender, stanza, to, subscription_type)
         elif type_ in BROADCAST_TYPES:
-            if to.local is not None:
+            if to.local is not None or not at_home:
                 presence.direct(self.site, sender, stanza, to)
         elif type_ == "probe":
-            presence.probe(self.site, sender, to)
+            presence.probe(self.site, sender, stanza, to)
         elif type_ == "error":
             resource = self.site.table.full(to.norm)
             if resource is not None:
                 resource.relay(stanza, sender)
+            elif not at_home:
+                self.site.remote.send(to, stanza.render(from_=sender.jid.wire, lang=sender.lang), unheard)
         else:
             raise StanzaError("bad-request", "no such type of presence")
+
+    def receive_presence(self, from_: JID, stanza: Stanza, to: JID) -> None:
+        """Presence of another server's user or service for an address of ours (RFC 6121 8.5)."""
+        type_ = stanza.type
+        if to.local is None:
+            return
+        if type_ in contacts.SUBSCRIPTION_TYPES:
+            subscription_type: SubscriptionType = type_
+            contacts.receive(self.site, from_, to, subscription_type, stanza)
+        elif type_ == "probe":
+            presence.receive_probe(self.site, from_, to, stanza.id)
+        elif type_ in BROADCAST_TYPES or type_ == "error":
+            presence.deliver(self.site, to, stanza.render(from_=from_.wire))
 
     # IQ (RFC 6120 8.2.3, 10.3.3, RFC 6121 8.5)
 

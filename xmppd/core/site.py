@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, RouteTable
-from xmppd.core.accounts import Accounts, Records
+from xmppd.core.accounts import Accounts, Records, Refused
 from xmppd.errors import StanzaError
 from xmppd.events import count
+from xmppd.jid import JID
 
 log = logging.getLogger("xmppd.core")
 
@@ -26,13 +27,36 @@ class CoreSettings:
     its presence (RFC 6121 8.5.3.1; UC 5-21 wants them delivered).
     """
 
-    sessions_per_account: int = 20
+    sessions_per_account: int = 16
     directed_presences: int = 1000
+    kept_requests: int = 50
+    kept_request_bytes: int = 4096
     roster_items: int = 5000
-    roster_name_bytes: int = 1023
-    roster_groups: int = 50
+    roster_name_bytes: int = 1024
+    roster_groups: int = 64
+    roster_bytes: int = 786_432
+    account_jobs: int = 1000
+    idle_accounts: int = 1000
     reach_without_presence: bool = True
     iq_needs_presence: bool = False
+
+
+class Remote(Protocol):
+    """The way to other servers."""
+
+    def send(self, to: JID, stanza: bytes, refused: Refused) -> object:
+        """Send a complete stanza to the domain of `to`; `refused` is told, at once or later, if that fails."""
+
+
+class NoFederation:
+    """No other server can be reached."""
+
+    def send(self, to: JID, stanza: bytes, refused: Refused) -> None:
+        refused(StanzaError("remote-server-not-found"))
+
+
+def unheard(_error: StanzaError) -> None:
+    """A refusal that nobody is told."""
 
 
 class Site:
@@ -40,11 +64,20 @@ class Site:
 
     def __init__(self, hosts: frozenset[str], records: Records, settings: CoreSettings) -> None:
         self.hosts = hosts
-        self.settings = settings
         self.table = RouteTable()
-        self.accounts = Accounts(self.table, records)
-        self.table.iq_needs_presence = settings.iq_needs_presence
+        self.remote: Remote = NoFederation()
+        self.accounts = Accounts(
+            self.table, records, hosts, idle_limit=settings.idle_accounts, queue_limit=settings.account_jobs
+        )
         self._tasks: set[asyncio.Task[None]] = set()
+        self.configure(settings)
+
+    def configure(self, settings: CoreSettings) -> None:
+        """Go by these settings from now on."""
+        self.settings = settings
+        self.table.iq_needs_presence = settings.iq_needs_presence
+        self.accounts.idle_limit = settings.idle_accounts
+        self.accounts.queue_limit = settings.account_jobs
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Let `work` go on beside routing; a failure is logged."""
