@@ -87,7 +87,7 @@ def test_a_stream_is_slowed_down_not_lost(make_site):
 
 def test_a_client_that_never_reads_is_dropped_and_nobody_else_waits(make_site):
     site = make_site(
-        "[limits]\noutput_bytes = 65536\nroster_bytes = 65536\nstanzas_per_s = 1000000\nbytes_per_s = 1000000000\n",
+        "[limits]\noutput_bytes = 65536\nstanza_bytes = 65536\nroster_bytes = 65536\nstanzas_per_s = 1000000\nbytes_per_s = 1000000000\n",
         users=("alice", "bob", "eve"),
     )
     with site.login("alice") as alice, site.login("bob") as bob, site.login("eve") as deaf:
