@@ -398,6 +398,43 @@ class Limits(Struct, frozen=True, kw_only=True):
     ] = 64
 
 
+class Offline(Struct, frozen=True, kw_only=True):
+    """Messages that are kept for accounts that nobody can be reached at (XEP-0160)."""
+
+    messages: Annotated[
+        int,
+        setting(
+            "Messages kept for one account; else service-unavailable. 0: none are.",
+            "live",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 1000
+    bytes: Annotated[
+        int,
+        setting("Bytes they may have together; else service-unavailable.", "live", ge=16_384, le=1024 * MIB),
+    ] = 16 * MIB
+    queue_bytes: Annotated[
+        int,
+        setting(
+            "Bytes of messages to all accounts that may wait for the disk; else resource-constraint.",
+            "live",
+            ge=MIB,
+            le=1024 * MIB,
+        ),
+    ] = 64 * MIB
+    page_messages: Annotated[
+        int,
+        setting("Kept messages sent at a time; the next when the client has read.", "live", ge=1, le=10_000),
+    ] = 200
+    page_bytes: Annotated[
+        int, setting("Bytes of kept messages sent at a time, or one message.", "live", ge=4096, le=16 * MIB)
+    ] = 65_536
+    drains: Annotated[
+        int, setting("Accounts whose kept messages are read from the disk at a time.", "live", ge=1, le=1024)
+    ] = 4
+
+
 class Store(Struct, frozen=True, kw_only=True):
     """What survives a restart: one SQLite database in the data directory."""
 
@@ -493,6 +530,7 @@ class Config(Struct, frozen=True, kw_only=True):
     stream: Annotated[Stream, setting("Negotiation and times of a stream.")] = Stream()
     sasl: Annotated[SASL, setting("Authentication.")] = SASL()
     limits: Annotated[Limits, setting("What one peer may use.")] = Limits()
+    offline: Annotated[Offline, setting("Messages kept for later.")] = Offline()
     store: Annotated[Store, setting("What survives a restart.")] = Store()
     log: Annotated[Log, setting("The log.")] = Log()
     admin: Annotated[Admin, setting("The admin socket.")] = Admin()

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
 from xmppd.core.accounts import Account, Refused, owns
+from xmppd.core.delivery import Fate, Form, State
 from xmppd.core.roster import is_empty, item_xml, moved
 from xmppd.core.site import Site, bounce
 from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
@@ -57,6 +58,8 @@ def announce(site: Site, sender: Resource, stanza: Stanza) -> None:
     _broadcast(site, sender, head, tail)
     if initial:
         _greet(site, sender)
+    if priority >= 0:
+        site.offline.available(sender)
 
 
 def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
@@ -161,7 +164,10 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
 def _to_local(site: Site, to: JID, stanza: bytes) -> None:
     """RFC 6121 8.5: a full address that is connected, else all available resources of the account."""
     resource = site.table.full(to.norm)
-    tell([resource] if resource is not None else _available(site, to.bare), stanza)
+    if resource is not None:
+        tell([resource], stanza)
+    elif to.is_bare or site.settings.delivery["presence", Form.GONE, State.AVAILABLE] is not Fate.DROP:
+        tell(_available(site, to.bare), stanza)
 
 
 def probe(site: Site, sender: Resource, to: JID) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from xmppd._fast.reader import Stanza
-from xmppd._fast.route import Resource, RouteTable
+from xmppd._fast.route import RouteTable
 from xmppd.core.accounts import Accounts, Records
-from xmppd.errors import StanzaError
-from xmppd.events import count
+from xmppd.core.bounce import bounce as bounce
+from xmppd.core.delivery import UC, Table
+from xmppd.core.messages import Messages
+from xmppd.core.offline import Offline, OfflineSettings
 
 log = logging.getLogger("xmppd.core")
 
@@ -21,9 +22,8 @@ log = logging.getLogger("xmppd.core")
 class CoreSettings:
     """Limits and readings of the rules.
 
-    `reach_without_presence`: a message to a bare address reaches connected resources that have sent no presence
-    if no available one can take it (UC 5-19, 5-20). `iq_needs_presence`: IQs to a full address only from who sees
-    its presence (RFC 6121 8.5.3.1; UC 5-21 wants them delivered).
+    `delivery`: the reading of RFC 6121 8.5. `iq_needs_presence`: IQs to a full address only from who sees its
+    presence (RFC 6121 8.5.3.1; UC 5-21 wants them delivered).
     """
 
     sessions_per_account: int = 20
@@ -31,8 +31,9 @@ class CoreSettings:
     roster_items: int = 5000
     roster_name_bytes: int = 1023
     roster_groups: int = 50
-    reach_without_presence: bool = True
+    delivery: Table = field(default_factory=lambda: UC)
     iq_needs_presence: bool = False
+    offline: OfflineSettings = field(default_factory=OfflineSettings)
 
 
 class Site:
@@ -43,6 +44,8 @@ class Site:
         self.settings = settings
         self.table = RouteTable()
         self.accounts = Accounts(self.table, records)
+        self.offline = Offline(self, records)
+        self.messages = Messages(self)
         self.table.iq_needs_presence = settings.iq_needs_presence
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -62,11 +65,3 @@ class Site:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.accounts.drain()
-
-
-def bounce(sender: Resource, stanza: Stanza, error: StanzaError) -> None:
-    """Answer a stanza with an error, unless it is itself an answer (RFC 6120 8.3.1; UC 5-10.e, 5-11.4)."""
-    if stanza.type in ("error", "result"):
-        return
-    count("stanza_errors")
-    sender.send(stanza.error_reply(error.to_xml(), to=sender.jid.wire))
