@@ -45,7 +45,7 @@ from xmppd.features import disco, ping, roster, session, time, version
 from xmppd.jid import JID
 from xmppd.net.c2s import Caps, Policy, Service, Times
 from xmppd.net.deadlines import TICK_S, Wheel
-from xmppd.net.sockets import listener_socket
+from xmppd.net.sockets import listener_socket, remark, set_dscp
 from xmppd.ops import checks, commands, logs
 from xmppd.ops.admin import AdminSocket
 from xmppd.ops.health import Health
@@ -263,12 +263,11 @@ class Server:
                     str(listener.address),
                 )
                 continue
-            dscp = listener.dscp if listener.dscp is not None else net.dscp
             try:
                 sock = listener_socket(
                     listener.address.host,
                     listener.address.port,
-                    dscp=None if dscp == "off" else dscp,
+                    dscp=_dscp(config, listener),
                     backlog=net.backlog,
                     keepalive_idle_s=net.keepalive_idle_s,
                     keepalive_interval_s=net.keepalive_interval_s,
@@ -285,6 +284,17 @@ class Server:
             log.info(
                 "listening", extra=fields(kind="c2s", address=host, port=port, direct_tls=listener.direct_tls)
             )
+
+    def _mark(self, config: Config) -> None:
+        """Give each listener, and what it has accepted, the DSCP it is to have from now on (13-1.4)."""
+        served = (listener for listener in config.listeners if listener.kind == "c2s")
+        for i, (listener, (before, opened)) in enumerate(zip(served, self.listeners, strict=True)):
+            self.listeners[i] = (listener, opened)
+            dscp = _dscp(config, listener)
+            if dscp != _dscp(self.config, before):
+                set_dscp(opened.sock, dscp)
+                accepted = [conn for conn in self.net.connections() if conn.listener is opened]
+                self.site.spawn(remark(accepted, dscp))
 
     def _contexts(self, config: Config) -> dict[str, TLSContext]:
         """A TLS context for each domain. Raises StartError."""
@@ -377,6 +387,7 @@ class Server:
         self.c2s.default_context = contexts[config.domains[0].name]
         self.c2s.policy = _policy(config)
         set_cache_limit(config.limits.jid_cache_bytes)
+        self._mark(config)
         self.site.settings = _core_settings(config)
         self.site.table.iq_needs_presence = self.site.settings.iq_needs_presence
         logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
@@ -425,6 +436,12 @@ def _routes() -> iq.Routes:
     return iq.merge([disco.routes(named), *(feature.ROUTES for feature in FEATURES)])
 
 
+def _dscp(config: Config, listener: configuration.Listener) -> int | None:
+    """The mark of a listener; None if there is to be none."""
+    dscp = listener.dscp if listener.dscp is not None else config.net.dscp
+    return None if dscp == "off" else dscp
+
+
 def _core_settings(config: Config) -> CoreSettings:
     limits = config.limits
     return CoreSettings(
@@ -432,8 +449,8 @@ def _core_settings(config: Config) -> CoreSettings:
         roster_items=limits.roster_items,
         roster_name_bytes=limits.roster_name_bytes,
         roster_groups=limits.roster_groups,
-        delivery=UC if config.profile == "uc-2013" else RFC6121,
-        iq_needs_presence=config.profile != "uc-2013",
+        delivery=UC if config.routing.delivery == "uc-2013" else RFC6121,
+        iq_needs_presence=config.routing.iq_needs_presence,
         offline=OfflineSettings(
             **{
                 **msgspec.structs.asdict(config.offline),
@@ -457,6 +474,8 @@ def _policy(config: Config) -> Policy:
     return Policy(
         stream=C2SSettings(
             mechanisms=config.sasl.mechanisms,
+            strong_accounts=frozenset(config.sasl.strong_accounts),
+            strong_mechanisms=frozenset(config.sasl.strong_mechanisms),
             retries=config.sasl.retries,
             sasl_required=config.sasl.required,
             bind_retries=stream.bind_retries,

@@ -41,6 +41,22 @@ def test_status(site):
     assert f"c2s on 127.0.0.1:{said['listeners'][0]['port']} (STARTTLS)" in text
 
 
+def test_dns_records_have_the_ports_that_are_listened_on(site):
+    shown = site.json("status")["listeners"]
+    said = site.json("dns")
+    assert list(said) == list(site.domains)
+    for domain, records in said.items():
+        ports = [
+            record["value"].split()[2] for record in records if record["name"].startswith("_xmpp-client.")
+        ]
+        assert ports == [str(listener["port"]) for listener in shown], domain  # 1-3.1
+    text = site.command("dns", "second.example", "--address", "192.0.2.7", "--host", "xmpp.example").stdout
+    assert text.splitlines()[-1] == "xmpp.example. IN A 192.0.2.7"
+    assert "localhost" not in text
+    refused = site.command("dns", "third.example", expect=1).stderr
+    assert refused == "xmppd: third.example is not served; served are localhost, second.example\n"
+
+
 def test_sessions_are_listed_and_kicked(site, user):
     name = user("kicked")
     with site.login(name, "desk") as desk, site.login(name, "phone") as phone:
@@ -131,8 +147,8 @@ def test_a_new_password_holds_at_once(site, user):
 def test_reload_says_what_each_change_needs(make_site):
     site = make_site('[log]\nlevel = "info"\n')
     assert site.json("reload") == {"live": [], "new-streams": [], "restart": []}
-    site.write('[log]\nlevel = "debug"\n[net]\ndscp = 20\n[sasl]\nretries = 3\n')
-    changed = {"live": ["log.level"], "new-streams": ["sasl.retries"], "restart": ["net.dscp"]}
+    site.write('[log]\nlevel = "debug"\n[net]\nbacklog = 20\n[sasl]\nretries = 3\n')
+    changed = {"live": ["log.level"], "new-streams": ["sasl.retries"], "restart": ["net.backlog"]}
     assert site.json("reload") == changed
     # what needs a restart goes on needing it
     site.json("reload")

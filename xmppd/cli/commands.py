@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import ipaddress
 import os
 import select
 import sys
@@ -160,6 +161,56 @@ def check(context: click.Context, as_json: bool) -> int:
 
     emit(data, as_json, tell)
     return 1 if errors else 0
+
+
+class _IPAddress(click.ParamType):  # type: ignore[type-arg]
+    name = "IP"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        try:
+            return ipaddress.ip_address(value)
+        except ValueError as error:
+            self.fail(str(error), param, context)
+
+
+@xmppd.command()
+@click.argument("domain", type=_DomainName(), required=False)
+@click.option(
+    "--host", type=_DomainName(), metavar="NAME", help="The server's host name; default: the domain itself."
+)
+@click.option(
+    "--address", "addresses", type=_IPAddress(), multiple=True,
+    help="An address of the host; default: those it listens on.",
+)  # fmt: skip
+@as_json
+@click.pass_context
+def dns(
+    context: click.Context, domain: str | None, host: str | None, addresses: tuple[Any, ...], as_json: bool
+) -> None:
+    """The DNS records to publish for DOMAIN, or for every domain, as lines of a zone file."""
+    from xmppd.cli import dns as zone
+
+    config = configuration.load(path_of(context), enforce=False)
+    served = [each.name for each in config.domains]
+    if domain is not None and domain not in served:
+        raise CommandError(f"{domain} is not served; served are {', '.join(served)}")
+    places = zone.places(config)
+    known = list(addresses) or zone.addresses(places)
+    found = {name: zone.records(name, places, known, host) for name in ([domain] if domain else served)}
+
+    def tell() -> None:
+        for name, records in found.items():
+            if not records:
+                click.echo(f"; {name} is an address and needs no records")
+            for record in records:
+                click.echo(str(record))
+
+    emit({name: [each._asdict() for each in records] for name, records in found.items()}, as_json, tell)
+    for version, type_ in ((4, "A"), (6, "AAAA")):
+        if all(address.version != version for address in known):
+            complain(
+                f"no IPv{version} address to publish was found: there is no {type_} record; see --address"
+            )
 
 
 @xmppd.command()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Iterable
+from typing import Final
+
+from xmppd._fast.conn import Conn
+
+MARKED_AT_ONCE: Final = 500  # connections: about 5 ms
 
 
 def set_dscp(sock: socket.socket, dscp: int | None) -> None:
@@ -11,6 +18,19 @@ def set_dscp(sock: socket.socket, dscp: int | None) -> None:
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, value)
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, value)
+
+
+async def remark(connections: Iterable[Conn], dscp: int | None) -> None:
+    """Mark what established connections send from now on, not too many in one turn of the loop (13-1.4)."""
+    for number, conn in enumerate(connections, 1):
+        if conn.fileno() >= 0:  # it may have ended meanwhile
+            sock = socket.socket(fileno=conn.fileno())
+            try:
+                set_dscp(sock, dscp)
+            finally:
+                sock.detach()  # it is the connection's
+        if number % MARKED_AT_ONCE == 0:
+            await asyncio.sleep(0)
 
 
 def listener_socket(

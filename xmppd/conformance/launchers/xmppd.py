@@ -1,4 +1,4 @@
-"""The launcher of xmppd. It uses nothing but the command line of the server, as anybody could.
+"""The launcher of xmppd. It uses nothing but the command line of the server, and SQLite, as anybody could.
 
 `python -m xmppd.conformance.launchers.xmppd` is the same launcher as a program.
 """
@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -36,10 +37,12 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "unfinished-bytes": ("limits.partial_bytes_total",),
     "starttls-required": ("tls.required",),  # there is no such key, which the server says
     "dscp": ("net.dscp",),
+    "roster-items": ("limits.roster_items",),
     "sasl-mechanisms": ("sasl.mechanisms",),
 }
-# a run opens many connections from one address, fast, and fails to log in often
-ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096}
+MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")
+# a run opens many connections from one address, fast, fails to log in often, and need not wait for its own lock
+ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096, "store.busy_timeout_s": 0.5}
 
 
 class Xmppd:
@@ -49,9 +52,12 @@ class Xmppd:
         self._program = program
         self._folder = Path(tempfile.mkdtemp(prefix="xmppd-conformance-"))
         self._config = self._folder / "xmppd.toml"
+        self._database = self._folder / "data" / "xmppd.sqlite"
         self._domains: list[str] = []
+        self._accounts: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopping = False
+        self._lock: sqlite3.Connection | None = None
         # nobody else listens here, so that any port is free
         self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
         self._version = ""
@@ -88,9 +94,17 @@ class Xmppd:
         wanted = dict(ROOM)
         plain = self._plain
         for name, value in settings.items():
+            if name == "storage-locked":
+                continue
             if name == "client-port":
                 plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
                 continue
+            if name == "mechanisms-too-weak":
+                wanted["sasl.strong_accounts"] = self._accounts if value else []
+                wanted["sasl.strong_mechanisms"] = [each for each in MECHANISMS if each not in (value or ())]
+                continue
+            if name == "accounts-unreachable":
+                continue  # no setting: see _hide_accounts
             if name not in KEYS:
                 raise Unsupported(f"xmppd has no setting for {name}")
             if value is not None:
@@ -155,7 +169,32 @@ class Xmppd:
             ca_file=str(self._folder / "tls" / "ca.pem"),
         )
 
+    def _hide_accounts(self, hidden: bool) -> None:
+        """The database of the accounts is away, as if its disk had been taken out; and there again."""
+        aside = self._database.with_suffix(".aside")
+        if hidden and self._database.exists():
+            self._database.rename(aside)
+        elif not hidden and aside.exists():
+            aside.rename(self._database)
+
+    def _lock_storage(self, locked: bool) -> None:
+        """Hold the database's lock as another program might, or give it back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if locked:
+            self._lock = sqlite3.connect(self._database, isolation_level=None, check_same_thread=False)
+            self._lock.execute("BEGIN IMMEDIATE")
+
     def change(self, settings: Settings) -> Facts:
+        facts = self._change(settings)
+        self._hide_accounts(bool(settings.get("accounts-unreachable")))
+        self._lock_storage(bool(settings.get("storage-locked")))
+        return facts
+
+    def _change(self, settings: Settings) -> Facts:
+        self._hide_accounts(False)
+        self._lock_storage(False)
         written = self._written(settings)
         if written != self._config.read_text(encoding="utf-8"):
             self._config.write_text(written, encoding="utf-8")
@@ -201,6 +240,7 @@ class Xmppd:
 
     def add_account(self, jid: str, password: str) -> None:
         self._here("user", "add", jid, "--password-stdin", stdin=password + "\n")
+        self._accounts.append(jid)
 
     def disable_account(self, jid: str) -> None:
         self._here("user", "disable", jid)
@@ -223,6 +263,7 @@ class Xmppd:
         return done.stdout
 
     def close(self) -> None:
+        self._lock_storage(False)
         self.stop()
         self._wait()
         shutil.rmtree(self._folder, ignore_errors=True)
