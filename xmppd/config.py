@@ -352,14 +352,15 @@ class SASL(Struct, frozen=True, kw_only=True):
 class Routing(Struct, frozen=True, kw_only=True):
     """Where UC XMPP 2013 and RFC 6121 read the rules of delivery differently."""
 
-    # 5-19, 5-20
-    reach_without_presence: Annotated[
-        bool,
+    # 5-18, 5-19, 5-20
+    delivery: Annotated[
+        Literal["uc-2013", "rfc-6121"],
         setting(
-            "A message to an account whose resources have all sent no presence reaches these resources.",
+            "How RFC 6121 8.5 is read; uc-2013: a full address that nobody has is as the bare one, resources without "
+            "presence get messages if nobody else does, a headline to no account comes back.",
             "live",
         ),
-    ] = True
+    ] = "uc-2013"
     # 5-21
     iq_needs_presence: Annotated[
         bool,
@@ -493,6 +494,43 @@ class Limits(Struct, frozen=True, kw_only=True):
     ] = 64
 
 
+class Offline(Struct, frozen=True, kw_only=True):
+    """Messages that are kept for accounts that nobody can be reached at (XEP-0160)."""
+
+    messages: Annotated[
+        int,
+        setting(
+            "Messages kept for one account; else service-unavailable. 0: none are.",
+            "live",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 1000
+    bytes: Annotated[
+        int,
+        setting("Bytes they may have together; else service-unavailable.", "live", ge=16_384, le=1024 * MIB),
+    ] = 16 * MIB
+    queue_bytes: Annotated[
+        int,
+        setting(
+            "Bytes of messages to all accounts that may wait for the disk; else resource-constraint.",
+            "live",
+            ge=MIB,
+            le=1024 * MIB,
+        ),
+    ] = 64 * MIB
+    page_messages: Annotated[
+        int,
+        setting("Kept messages sent at a time; the next when the client has read.", "live", ge=1, le=10_000),
+    ] = 200
+    page_bytes: Annotated[
+        int, setting("Bytes of kept messages sent at a time, or one message.", "live", ge=4096, le=16 * MIB)
+    ] = 65_536
+    drains: Annotated[
+        int, setting("Accounts whose kept messages are read from the disk at a time.", "live", ge=1, le=1024)
+    ] = 4
+
+
 class Store(Struct, frozen=True, kw_only=True):
     """What survives a restart: one SQLite database in the data directory."""
 
@@ -589,6 +627,7 @@ class Config(Struct, frozen=True, kw_only=True):
     sasl: Annotated[SASL, setting("Authentication.")] = SASL()
     routing: Annotated[Routing, setting("Readings of the rules of delivery.")] = Routing()
     limits: Annotated[Limits, setting("What one peer may use.")] = Limits()
+    offline: Annotated[Offline, setting("Messages kept for later.")] = Offline()
     store: Annotated[Store, setting("What survives a restart.")] = Store()
     log: Annotated[Log, setting("The log.")] = Log()
     admin: Annotated[Admin, setting("The admin socket.")] = Admin()

@@ -33,6 +33,10 @@ COUNTERS: Final[dict[str, str]] = {
     "stanza_errors": "stanza errors sent",
     "stanzas_routed": "stanzas delivered to a local resource",
     "partial_bytes_evicted": "connections dropped because partial stanzas held too much memory",
+    "offline_kept": "messages kept for accounts that nobody could be reached at, after their commit",
+    "offline_refused": "messages that could not be kept: quota, queue or disk; their senders were told",
+    "offline_delivered": "kept messages given to a stream",
+    "offline_not_removed": "messages delivered that could not be removed from the disk yet",
     "store_queue_full": "writes refused because the store's queue was full",
 }
 

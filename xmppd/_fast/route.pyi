@@ -30,6 +30,7 @@ class ConnectedAccount:
     wire: bytes
     resources: tuple[Resource, ...]
     account: Any
+    waiting: bool
     def __init__(self, jid: JID) -> None: ...
     @property
     def available(self) -> bool: ...

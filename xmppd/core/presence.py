@@ -8,6 +8,7 @@ from xml.sax.saxutils import quoteattr
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
 from xmppd.core.accounts import Account, Refused
+from xmppd.core.delivery import Fate, Form, State
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.errors import StanzaError
 from xmppd.events import count
@@ -48,6 +49,8 @@ def announce(site: Site, sender: Resource, stanza: Stanza) -> None:
     _broadcast(site, sender, head, tail)
     if initial:
         _greet(site, sender)
+    if priority >= 0:
+        site.offline.available(sender)
 
 
 def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
@@ -229,7 +232,10 @@ def _pass_on(site: Site, to: JID, stanza: bytes, refused: Refused = unheard) -> 
 def deliver(site: Site, to: JID, stanza: bytes) -> None:
     """RFC 6121 8.5: a full address that is connected, else all available resources of the account."""
     resource = site.table.full(to.norm)
-    tell([resource] if resource is not None else available(site, to.bare), stanza)
+    if resource is not None:
+        tell([resource], stanza)
+    elif to.is_bare or site.settings.delivery["presence", Form.GONE, State.AVAILABLE] is not Fate.DROP:
+        tell(available(site, to.bare), stanza)
 
 
 # who is there

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from xmppd._fast.reader import Stanza
-from xmppd._fast.route import Resource, RouteTable
+from xmppd._fast.route import RouteTable
 from xmppd.core.accounts import Accounts, Records, Refused
+from xmppd.core.bounce import bounce as bounce
+from xmppd.core.delivery import UC, Table
+from xmppd.core.messages import Messages
+from xmppd.core.offline import Offline, OfflineSettings
 from xmppd.errors import StanzaError
-from xmppd.events import count
 from xmppd.jid import JID
 
 log = logging.getLogger("xmppd.core")
@@ -22,9 +24,8 @@ log = logging.getLogger("xmppd.core")
 class CoreSettings:
     """Limits and readings of the rules.
 
-    `reach_without_presence`: a message to a bare address reaches connected resources that have sent no presence
-    if no available one can take it (UC 5-19, 5-20). `iq_needs_presence`: IQs to a full address only from who sees
-    its presence (RFC 6121 8.5.3.1; UC 5-21 wants them delivered).
+    `delivery`: the reading of RFC 6121 8.5. `iq_needs_presence`: IQs to a full address only from who sees its
+    presence (RFC 6121 8.5.3.1; UC 5-21 wants them delivered).
     """
 
     sessions_per_account: int = 16
@@ -37,8 +38,9 @@ class CoreSettings:
     roster_bytes: int = 786_432
     account_jobs: int = 1000
     idle_accounts: int = 1000
-    reach_without_presence: bool = True
+    delivery: Table = field(default_factory=lambda: UC)
     iq_needs_presence: bool = False
+    offline: OfflineSettings = field(default_factory=OfflineSettings)
 
 
 class Remote(Protocol):
@@ -69,6 +71,8 @@ class Site:
         self.accounts = Accounts(
             self.table, records, hosts, idle_limit=settings.idle_accounts, queue_limit=settings.account_jobs
         )
+        self.offline = Offline(self, records)
+        self.messages = Messages(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self.configure(settings)
 
@@ -95,11 +99,3 @@ class Site:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.accounts.drain()
-
-
-def bounce(sender: Resource, stanza: Stanza, error: StanzaError) -> None:
-    """Answer a stanza with an error, unless it is itself an answer (RFC 6120 8.3.1; UC 5-10.e, 5-11.4)."""
-    if stanza.type in ("error", "result"):
-        return
-    count("stanza_errors")
-    sender.send(stanza.error_reply(error.to_xml(), to=sender.jid.wire))
