@@ -17,6 +17,7 @@ from xmppd.store.accounts import Accounts
 from xmppd.store.errors import StoreError, StoreInUse, explain
 from xmppd.store.lock import DirectoryLock, holder, in_use
 from xmppd.store.migrations import known_version, migrate
+from xmppd.store.offline import Offline
 from xmppd.store.readers import Readers
 from xmppd.store.rosters import Rosters
 from xmppd.store.writer import Writer, WriterStats
@@ -87,6 +88,7 @@ class Store:
         self._readers = readers
         self.accounts = Accounts(writer, readers)
         self.rosters = Rosters(writer, readers)
+        self.offline = Offline(writer, readers)
 
     @classmethod
     def open(cls, directory: Path | str, settings: StoreSettings | None = None) -> Self:
