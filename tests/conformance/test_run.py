@@ -25,9 +25,7 @@ def conformance(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def run_to_the_end(
-    folder: Path, *words: str
-) -> tuple[subprocess.CompletedProcess[str], dict[str, set[str]]]:
+def run_to_the_end(folder: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], dict[str, set[str]]]:
     """A run against this server: what it printed, and the parts by outcome."""
     written = folder / "letter.json"
     done = conformance(
