@@ -79,9 +79,9 @@ class Subject:
         try:
             found = socket.getaddrinfo(self.host, self.port, over, socket.SOCK_STREAM)
         except OSError:
-            raise CouldNotTest(
-                f"{self.host} has no address in {NAMES[over]}; give --host a name that has one"
-            ) from None
+            why = f"{self.host} has no address in {NAMES[over]}"
+            remedy = "give --host a name that has one" if self.launcher is None else "this host may lack it"
+            raise CouldNotTest(f"{why}; {remedy}") from None
         host = self.host if self.host.startswith("fe80:") else str(found[0][4][0])  # keep the zone
         return host, self.port
 
