@@ -113,8 +113,8 @@ def run(
     from xmppd.conformance import report, requirements
     from xmppd.conformance.launcher import LauncherFailed, Unsupported
     from xmppd.conformance.launchers import launcher
-    from xmppd.conformance.runner import Runner, launched
-    from xmppd.conformance.subject import Subject
+    from xmppd.conformance.runner import Runner
+    from xmppd.conformance.subject import Subject, launched
 
     try:
         selection = requirements.select(requirements.words(areas), requirements.words(only))
@@ -138,7 +138,7 @@ def run(
             )
         else:
             helper = launcher(launch)
-            subject = launched(helper)
+            subject = launched(helper, launch)
         with progress("parts", len(selection.parts)) as advance:
             for verdict in Runner(subject, selection, transcript).run():
                 verdicts.append(verdict)

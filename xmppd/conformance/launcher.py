@@ -26,6 +26,7 @@ Settings have the same names for all servers, and are absent or null where the s
     unfinished-bytes     memory for unfinished stanzas of all streams that are not logged in (1-34)
     sessions-per-account resources that one account may have at a time
     dscp                 0 to 63 (13-1)
+    ipv4                 false, and only at the start: the host has no IPv4, serve ::1 alone (14-1)
     sasl-mechanisms      names of the mechanisms offered, best first (3-23)
     mechanisms-too-weak  names of mechanisms that policy forbids for the accounts under test (3-23)
     accounts-unreachable true: what holds the accounts cannot be asked (3-23)
@@ -117,11 +118,15 @@ class Launcher(Protocol):
 class ChildLauncher:
     """A launcher that is a program."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, *, pass_fds: tuple[int, ...] = ()) -> None:
         self.command = command
         try:
             self._process = subprocess.Popen(
-                shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+                shlex.split(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                pass_fds=pass_fds,
             )
         except (OSError, ValueError) as error:
             raise LauncherFailed(f"{command}: cannot be started: {error}") from None

@@ -61,6 +61,7 @@ class Xmppd:
         # nobody else listens here, so that any port is free
         self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
         self._version = ""
+        self._has_ipv4 = True
         self._plain = ""  # the configuration as `init` wrote it
 
     # ---- the command line
@@ -86,7 +87,8 @@ class Xmppd:
 
     def _init(self, *words: str) -> None:
         domains = (f"--domain={domain}" for domain in self._domains)
-        self._command("init", str(self._folder), *domains, "--c2s=127.0.0.1:0", "--c2s=[::1]:0", *words)
+        listeners = (*(["--c2s=127.0.0.1:0"] if self._has_ipv4 else []), "--c2s=[::1]:0")
+        self._command("init", str(self._folder), *domains, *listeners, *words)
 
     def _written(self, settings: Settings) -> str:
         """The configuration with the settings behind it."""
@@ -99,6 +101,8 @@ class Xmppd:
             if name == "client-port":
                 plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
                 continue
+            if name == "ipv4":
+                continue  # which was seen to at the start
             if name == "mechanisms-too-weak":
                 wanted["sasl.strong_accounts"] = self._accounts if value else []
                 wanted["sasl.strong_mechanisms"] = [each for each in MECHANISMS if each not in (value or ())]
@@ -121,6 +125,7 @@ class Xmppd:
 
     def start(self, domains: list[str], settings: Settings) -> Facts:
         self._domains = domains
+        self._has_ipv4 = settings.get("ipv4") is not False
         self._version = self._command("--version").split()[-1]
         self._init()
         self._plain = self._config.read_text(encoding="utf-8")
@@ -158,8 +163,8 @@ class Xmppd:
     def _facts(self) -> Facts:
         status = json.loads(self._here("status", "--json"))
         ports = {each["host"]: each["port"] for each in status["listeners"] if each["kind"] == "c2s"}
-        port6 = ports.pop("::1", None)
-        [(host, port)] = ports.items()
+        port6 = ports.get("::1")
+        host, port = next(iter(ports.items()))  # in the order of the configuration: IPv4 first
         return Facts(
             system="xmppd",
             version=self._version,
