@@ -544,7 +544,13 @@ class Store(Struct, frozen=True, kw_only=True):
         int, setting("Reads that may wait; else resource-constraint.", "restart", ge=1, le=1_000_000)
     ] = 1000
     deadline_s: Annotated[
-        float, setting("Longest wait for an answer of the database.", "restart", gt=0, le=600)
+        float,
+        setting(
+            "Longest wait for an answer of the database; what has not begun by then is not done.",
+            "restart",
+            gt=0,
+            le=600,
+        ),
     ] = 10.0
     busy_timeout_s: Annotated[
         float, setting("Longest wait for another program's lock on the database.", "restart", gt=0, le=600)

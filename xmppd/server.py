@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -308,9 +309,20 @@ class Server:
     def _on_late(self, late_s: float, where: str) -> None:
         self.health.report("loop-late", f"it was {late_s * 1000:.0f} ms late at {where}")
 
-    def _look_after_health(self) -> None:
+    def _look_at_store(self) -> bool:
+        """Whether the last write succeeded; says so."""
         store = self.store.health()
         self.health.set("store-failing", not store.ok, store.problem or "")
+        return store.ok
+
+    async def _try_store(self) -> None:
+        with contextlib.suppress(StoreError):  # which the store has logged
+            await self.store.probe()
+        self._look_at_store()
+
+    def _look_after_health(self) -> None:
+        if not self._look_at_store():
+            self.site.spawn(self._try_store())
         self.health.set(
             "log-dropping", self._writer.dropped > self._dropped, f"{self._writer.dropped} lines so far"
         )
@@ -328,6 +340,7 @@ class Server:
 
     def figures(self) -> dict[str, Any]:
         """What `status` shows of the rooms below."""
+        self._look_at_store()
         store = self.store.stats()
         return {
             "profile": self.config.profile,
@@ -452,6 +465,7 @@ def _core_settings(config: Config) -> CoreSettings:
     limits = config.limits
     return CoreSettings(
         **{name: getattr(limits, name) for name in _CORE_LIMITS},
+        answer_s=config.store.deadline_s,
         delivery=UC if config.routing.delivery == "uc-2013" else RFC6121,
         iq_needs_presence=config.routing.iq_needs_presence,
         offline=OfflineSettings(

@@ -81,6 +81,7 @@ cdef class Conn:
     cdef readonly uint64_t bytes_in          # read from the socket
     cdef readonly uint64_t bytes_out         # taken by the kernel
     cdef uint64_t passed                     # plaintext that has left `out` for the kernel or for `wire`
+    cdef uint64_t took                       # of that, what the kernel has for certain
     cdef object marks                        # None, or a deque of (place in the plaintext, callback)
 
     cdef int cwrite(self, const unsigned char* p, Py_ssize_t n) except -1

@@ -1114,7 +1114,9 @@ cdef class NetLoop:
                     return 0
                 if not c.out.len:
                     outbuf_free(&c.out)
-            if c.marks is not None and not c.wire.len:
+            if not c.wire.len:
+                c.took = c.passed
+            if c.marks is not None:
                 self.taken(c)
                 if c.state == ST_CLOSED:
                     return 0
@@ -1137,18 +1139,20 @@ cdef class NetLoop:
             self.send_cipher(c)
             if c.state == ST_CLOSED:
                 return 0
+            if not c.wire.len:
+                c.took = c.passed + pos
         outbuf_drop(&c.out, pos)
         c.passed += pos
         return 0
 
     cdef int taken(self, Conn c) except -1:
-        """The kernel has all that left `out`: tell who waits for it."""
+        """Tell who waits for what the kernel has."""
         cdef object place
         cdef object callback
         try:
             while c.marks is not None:
                 place, callback = c.marks[0]
-                if place > c.passed:
+                if place > c.took:
                     return 0
                 if len(c.marks) == 1:
                     c.marks = None

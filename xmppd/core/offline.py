@@ -71,9 +71,8 @@ class Mailbox:
     )
 
     def __init__(self, waiting: Waiting) -> None:
-        self.messages = (
-            waiting.messages
-        )  # that count against the quota: given to a stream or not, committed or not
+        # what counts against the quota: given to a stream or not, committed or not
+        self.messages = waiting.messages
         self.octets = waiting.octets
         self.undelivered = waiting.messages  # of them, not yet given to a stream
         self.writing = 0  # of these, not yet committed
@@ -84,9 +83,8 @@ class Mailbox:
         self.stuck = False  # a removal has failed
         self.reader: Resource | None = None  # who is being given what waits
         self.busy = False  # a page is asked for, or has not been taken yet
-        self.live_from = (
-            0  # what comes behind this place came while somebody was there: it is for all who are
-        )
+        # what comes behind this place came while somebody was there: it is for all who are
+        self.live_from = 0
         # messages that are not kept, with their place among those that are
         self.behind: deque[tuple[int, Resource, Stanza, JID]] = deque()
 

@@ -29,6 +29,7 @@ class CoreSettings:
     """
 
     sessions_per_account: int = 16
+    answer_s: float = 10.0  # longest time a request may wait for its answer
     directed_presences: int = 1000
     kept_requests: int = 50
     kept_request_bytes: int = 4096

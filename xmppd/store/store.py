@@ -184,6 +184,16 @@ class Store:
             return StoreHealth(ok=True)
         return StoreHealth(ok=False, problem=fault.text, since_s=clock.monotonic_s() - fault.since_s)
 
+    async def probe(self) -> None:
+        """Write something and take it back, to see whether a fault has passed. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("CREATE TABLE probe (x)")
+            connection.execute("INSERT INTO probe VALUES (zeroblob(65536))")
+            connection.execute("DROP TABLE probe")
+
+        await self._writer.transact(work)
+
     async def close(self) -> None:
         """Write what is queued, end the threads, give the lock back.
 
