@@ -183,6 +183,7 @@ class Xmppd:
             port=port,
             port6=port6,
             ca_file=str(self._folder / "tls" / "ca.pem"),
+            configuration=self._config.read_text(encoding="utf-8"),
         )
 
     def _hide_accounts(self, hidden: bool) -> None:
