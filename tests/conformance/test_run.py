@@ -96,26 +96,6 @@ def test_a_black_box(tmp_path: Path) -> None:
         assert "3-24.1 could not test: it needs a launcher" in bad.stdout
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("run",),
-        ("run", "--domain", "d", "--launch", "xmppd"),
-        ("run", "--launch", "xmppd", "--areas", "none"),
-        ("run", "--launch", "xmppd", "--report", "x.pdf"),
-        ("run", "--domain", "d", "--account", "no-password"),
-    ],
-)
-def test_wrong_usage(words: tuple[str, ...]) -> None:
-    assert conformance(*words).returncode == 2
-
-
-def test_setup_says_what_to_do() -> None:
-    done = conformance("setup")
-    assert done.returncode == 0
-    assert "--disabled-account" in done.stdout
-
-
 def test_a_launcher_as_a_program() -> None:
     launcher = ChildLauncher(LAUNCHER)
     try:

@@ -130,8 +130,8 @@ class ChildLauncher:
                 bufsize=0,
                 pass_fds=pass_fds,
             )
-        except (OSError, ValueError) as error:
-            raise LauncherFailed(f"{command}: cannot be started: {error}") from None
+        except (OSError, ValueError, IndexError) as error:
+            raise LauncherFailed(f'the launcher "{command}" cannot be started: {error}') from None
         self._buffer = b""
 
     def _do(self, word: str, **params: Any) -> Any:
