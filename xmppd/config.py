@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta, Struct, inspect
 
 from xmppd import profile as profiles
+from xmppd.jid import JID
 
 Applies = Literal["live", "new-streams", "restart"]
 Dscp = Annotated[int, Meta(ge=0, le=63)] | Literal["off"]
@@ -100,6 +101,25 @@ class KeySource(str):
     def path(self) -> Path | None:
         """The file, or None if the key is in a token."""
         return Path(self.removeprefix("file:")) if self.startswith("file:") else None
+
+
+class AccountName(str):
+    """The address of an account, USER@DOMAIN, prepared."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> AccountName:
+        """ValueError if this is no address of an account."""
+        jid = JID.parse(text)
+        if jid.local is None or not jid.is_bare:
+            raise ValueError(f'"{text}" is not USER@DOMAIN')
+        return cls(str(jid))
+
+    @property
+    def domain(self) -> str:
+        """Where the account is."""
+        return self.rpartition("@")[2]
 
 
 def setting(
@@ -287,6 +307,14 @@ class SASL(Struct, frozen=True, kw_only=True):
     mechanisms: Annotated[
         tuple[Mechanism, ...], setting("Mechanisms offered once TLS is up, best first.")
     ] = get_args(Mechanism)
+    # 3-23.8
+    strong_accounts: Annotated[
+        tuple[AccountName, ...],
+        setting("Accounts that may log in with `strong_mechanisms` only; else mechanism-too-weak."),
+    ] = ()
+    strong_mechanisms: Annotated[
+        tuple[Mechanism, ...], setting("Mechanisms that are strong enough for `strong_accounts`.")
+    ] = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256")
     # 3-24
     retries: Annotated[
         int,
@@ -319,6 +347,28 @@ class SASL(Struct, frozen=True, kw_only=True):
     plain_timeout_s: Annotated[
         float, setting("Time a PLAIN check may take, its wait included.", "restart", gt=0, le=600)
     ] = 10.0
+
+
+class Routing(Struct, frozen=True, kw_only=True):
+    """Where UC XMPP 2013 and RFC 6121 read the rules of delivery differently."""
+
+    # 5-18, 5-19, 5-20
+    delivery: Annotated[
+        Literal["uc-2013", "rfc-6121"],
+        setting(
+            "How RFC 6121 8.5 is read; uc-2013: a full address that nobody has is as the bare one, resources without "
+            "presence get messages if nobody else does, a headline to no account comes back.",
+            "live",
+        ),
+    ] = "uc-2013"
+    # 5-21
+    iq_needs_presence: Annotated[
+        bool,
+        setting(
+            "A request to a full address is delivered only from who may see its presence (RFC 6121 8.5.3.1).",
+            "live",
+        ),
+    ] = False
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -388,15 +438,97 @@ class Limits(Struct, frozen=True, kw_only=True):
     burst_s: Annotated[
         float, setting("How many seconds' worth of these rates may come at once.", gt=0, le=3600)
     ] = 5.0
+    account_jobs: Annotated[
+        int,
+        setting(
+            "Changes of one account that may wait for the disk; else resource-constraint.",
+            "live",
+            ge=1,
+            le=100_000,
+        ),
+    ] = 1000
+    idle_accounts: Annotated[
+        int, setting("Accounts kept in memory that nobody is connected to.", "live", ge=0, le=1_000_000)
+    ] = 1000
+    directed_presences: Annotated[
+        int,
+        setting(
+            "Addresses a resource may have sent directed presence to; else resource-constraint.",
+            "live",
+            ge=1,
+            le=100_000,
+        ),
+    ] = 1000
+    kept_requests: Annotated[
+        int,
+        setting(
+            "Subscription requests kept for an account until it answers; else resource-constraint.",
+            "live",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 50
+    kept_request_bytes: Annotated[
+        int,
+        setting(
+            "Largest request kept whole; a larger one is kept without its content.", "live", ge=0, le=MIB
+        ),
+    ] = 4096
     roster_items: Annotated[
         int, setting("Items of one roster; else resource-constraint.", "live", ge=1, le=100_000)
-    ] = 1000
+    ] = 5000
+    roster_bytes: Annotated[
+        int,
+        setting(
+            "Size of one roster as it is sent, at most output_bytes; else resource-constraint.",
+            "live",
+            ge=4096,
+            le=1024 * MIB,
+        ),
+    ] = 786_432
     roster_name_bytes: Annotated[
         int, setting("Longest name of a roster item or group; else not-acceptable.", "live", ge=16, le=65_536)
     ] = 1024
     roster_groups: Annotated[
         int, setting("Groups of one roster item; else not-acceptable.", "live", ge=1, le=1024)
     ] = 64
+
+
+class Offline(Struct, frozen=True, kw_only=True):
+    """Messages that are kept for accounts that nobody can be reached at (XEP-0160)."""
+
+    messages: Annotated[
+        int,
+        setting(
+            "Messages kept for one account; else service-unavailable. 0: none are.",
+            "live",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 1000
+    bytes: Annotated[
+        int,
+        setting("Bytes they may have together; else service-unavailable.", "live", ge=16_384, le=1024 * MIB),
+    ] = 16 * MIB
+    queue_bytes: Annotated[
+        int,
+        setting(
+            "Bytes of messages to all accounts that may wait for the disk; else resource-constraint.",
+            "live",
+            ge=MIB,
+            le=1024 * MIB,
+        ),
+    ] = 64 * MIB
+    page_messages: Annotated[
+        int,
+        setting("Kept messages sent at a time; the next when the client has read.", "live", ge=1, le=10_000),
+    ] = 200
+    page_bytes: Annotated[
+        int, setting("Bytes of kept messages sent at a time, or one message.", "live", ge=4096, le=16 * MIB)
+    ] = 65_536
+    drains: Annotated[
+        int, setting("Accounts whose kept messages are read from the disk at a time.", "live", ge=1, le=1024)
+    ] = 4
 
 
 class Store(Struct, frozen=True, kw_only=True):
@@ -412,7 +544,13 @@ class Store(Struct, frozen=True, kw_only=True):
         int, setting("Reads that may wait; else resource-constraint.", "restart", ge=1, le=1_000_000)
     ] = 1000
     deadline_s: Annotated[
-        float, setting("Longest wait for an answer of the database.", "restart", gt=0, le=600)
+        float,
+        setting(
+            "Longest wait for an answer of the database; what has not begun by then is not done.",
+            "restart",
+            gt=0,
+            le=600,
+        ),
     ] = 10.0
     busy_timeout_s: Annotated[
         float, setting("Longest wait for another program's lock on the database.", "restart", gt=0, le=600)
@@ -493,7 +631,9 @@ class Config(Struct, frozen=True, kw_only=True):
     tls: Annotated[TLS, setting("TLS.")] = TLS()
     stream: Annotated[Stream, setting("Negotiation and times of a stream.")] = Stream()
     sasl: Annotated[SASL, setting("Authentication.")] = SASL()
+    routing: Annotated[Routing, setting("Readings of the rules of delivery.")] = Routing()
     limits: Annotated[Limits, setting("What one peer may use.")] = Limits()
+    offline: Annotated[Offline, setting("Messages kept for later.")] = Offline()
     store: Annotated[Store, setting("What survives a restart.")] = Store()
     log: Annotated[Log, setting("The log.")] = Log()
     admin: Annotated[Admin, setting("The admin socket.")] = Admin()
@@ -524,6 +664,7 @@ _KINDS: Final[dict[type, str]] = {
     Path: "a path",
     Address: "HOST:PORT",
     KeySource: "a path or a pkcs11: URI",
+    AccountName: "USER@DOMAIN",
 }
 
 
@@ -645,8 +786,8 @@ def _decode(kind: type, value: Any) -> Any:
     # a NUL ends a path for the kernel: nothing would be found under the name that stands there
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
-    if kind is Address:
-        return Address.parse(value)
+    if kind is Address or kind is AccountName:
+        return kind.parse(value)
     if kind is KeySource:
         return KeySource(value if value.startswith(("pkcs11:", "file:")) else f"file:{value}")
     return kind(value)
@@ -782,8 +923,22 @@ def _contradictions(config: Config) -> Iterator[tuple[str, tuple[str | int, ...]
         yield "sasl.mechanisms is empty, so nobody could log in", ("sasl", "mechanisms")
     if len(set(config.sasl.mechanisms)) < len(config.sasl.mechanisms):
         yield "sasl.mechanisms names a mechanism twice", ("sasl", "mechanisms")
-    if config.limits.preauth_stanza_bytes > config.limits.stanza_bytes:
+    for account in config.sasl.strong_accounts:
+        if account.domain not in names:
+            yield f"sasl.strong_accounts: no domain of {account} is served", ("sasl", "strong_accounts")
+    if set(config.sasl.strong_mechanisms).isdisjoint(config.sasl.mechanisms) and config.sasl.strong_accounts:
+        yield "sasl.strong_mechanisms: none of them is in sasl.mechanisms", ("sasl", "strong_mechanisms")
+    limits = config.limits
+    if limits.roster_bytes > limits.output_bytes:
+        yield "limits.roster_bytes is above limits.output_bytes", ("limits", "roster_bytes")
+    if limits.preauth_stanza_bytes > limits.stanza_bytes:
         yield "limits.preauth_stanza_bytes is above limits.stanza_bytes", ("limits", "preauth_stanza_bytes")
+    for name in ("partial_bytes_total", "output_bytes"):
+        if getattr(limits, name) < limits.stanza_bytes:
+            yield (
+                f"limits.{name} is below limits.stanza_bytes: such a stanza could not pass",
+                ("limits", name),
+            )
 
 
 def parse(text: str, path: Path, *, enforce: bool = True) -> Config:
@@ -802,9 +957,9 @@ def parse(text: str, path: Path, *, enforce: bool = True) -> Config:
     config = _absolute(config, path.parent.absolute())
     for sentence, where in _contradictions(config):
         raise file.error(sentence, *where)
-    if enforce:
-        for finding in profiles.findings(config):
-            raise file.error(f"{finding}", *finding.key.split("."))
+    if enforce and (findings := profiles.findings(config)):
+        more = f"; so do {len(findings) - 1} more, see xmppd check" if len(findings) > 1 else ""
+        raise file.error(f"{findings[0]}{more}", *findings[0].key.split("."))
     return config
 
 
@@ -942,7 +1097,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         value = int(value) if value.is_integer() else value
     if isinstance(value, tuple):
-        return ", ".join(f"`{item}`" for item in value)
+        return ", ".join(f"`{item}`" for item in value) or "none"
     return f"`{json.dumps(value, default=str)}`"
 
 

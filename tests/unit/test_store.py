@@ -96,6 +96,28 @@ async def test_a_file_open_to_others_is_closed_to_them(
 
 
 @in_loop
+async def test_a_database_that_is_taken_away_is_told_and_may_come_back(tmp_path: Path) -> None:
+    """What is written to a file without a name is lost when the server stops: nothing is acknowledged then."""
+    path, away = tmp_path / "xmppd.sqlite", tmp_path / "away"
+    async with Store.open(tmp_path) as store:
+        await store.accounts.create("alice", "example.org", KEYS)
+        path.rename(away)
+        for why in ("no longer there", "another file"):
+            with pytest.raises(StoreError, match=why):
+                await store.accounts.get("alice", "example.org")
+            with pytest.raises(StoreError, match=why):
+                await store.accounts.create("bob", "example.org", KEYS)
+            assert not store.health().ok
+            path.touch()  # for the second round
+        away.rename(path)
+        assert await store.accounts.get("alice", "example.org") is not None
+        await store.accounts.create("bob", "example.org", KEYS)
+        assert store.health().ok
+    async with Store.open(tmp_path) as store:
+        assert await store.accounts.get("bob", "example.org") is not None
+
+
+@in_loop
 async def test_durable_by_default(tmp_path: Path) -> None:
     def pragmas(connection: sqlite3.Connection) -> dict[str, Any]:
         names = (
@@ -177,6 +199,8 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
     connection.execute(
         "INSERT INTO account (id, local, domain, created_at) VALUES (7, 'old', 'example.org', 1400000000)"
     )
+    if version >= 2:
+        connection.execute("INSERT INTO roster (account_id, version) VALUES (7, 1)")
     connection.close()
 
     async def main() -> None:
@@ -192,7 +216,7 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
     connection = sqlite3.connect(tmp_path / "xmppd.sqlite")
     assert schema_version(connection) == SCHEMA_VERSION
     names = [row["name"] for row in Database(connection)["_sqlite_migrations"].rows]
-    assert names == ["0001_accounts", "0002_rosters"]
+    assert names == ["0001_accounts", "0002_rosters", "0003_offline"]
     connection.close()
 
 
@@ -468,7 +492,7 @@ def test_after_a_restore_no_version_means_another_roster(tmp_path: Path) -> None
     async def put(contact: str) -> int:
         async with Store.open(tmp_path) as store:
             found = await store.rosters.find("alice", "example.org")
-            account_id = found[0] if found else (await store.accounts.create("alice", "example.org", KEYS)).id
+            account_id = found.id if found else (await store.accounts.create("alice", "example.org", KEYS)).id
             return await store.rosters.put(account_id, RosterItem(contact))
 
     asyncio.run(put("a@example.net"))

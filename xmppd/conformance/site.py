@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socket import AddressFamily
 from typing import Any
 
+from xmppd.conformance import launchers
 from xmppd.conformance.client import Client
 from xmppd.conformance.connection import Connection
-from xmppd.conformance.launcher import Launcher, Unsupported
-from xmppd.conformance.subject import Account, Subject
+from xmppd.conformance.ipv6_only import IPv6OnlyHost
+from xmppd.conformance.launcher import Launcher, LauncherFailed, Unsupported
+from xmppd.conformance.packets import Capture
+from xmppd.conformance.subject import Account, Subject, launched
 from xmppd.conformance.transcript import EVENT, Transcript
-from xmppd.conformance.verdict import CouldNotTest
+from xmppd.conformance.verdict import CouldNotTest, NotMet
 
 
 class Site:
@@ -21,6 +25,7 @@ class Site:
         self.subject = subject
         self.transcript = transcript
         self._connections: list[Connection] = []
+        self._connections_before = 0
         self._is_changed = False
 
     # ---- the server
@@ -95,6 +100,20 @@ class Site:
             self.launcher.stop()
         self.note("the server was told to stop")
 
+    def restart(self) -> None:
+        """Stop the server in order and start it again; no connection stays."""
+        self.hang_up()
+        with self._launcher_asked():
+            self.subject.follow(self.launcher.restart())
+        self.note("the server was stopped in order, and started again")
+
+    def kill_and_start(self) -> None:
+        """End the server without giving it a chance to say anything, and start it again."""
+        with self._launcher_asked():
+            self.launcher.kill()
+            self.subject.follow(self.launcher.restart())
+        self.note("the server was killed, and started again")
+
     def end_session(self, jid: str) -> None:
         """Let the server close a stream, as an administrator can."""
         with self._launcher_asked():
@@ -131,28 +150,60 @@ class Site:
 
     # ---- connections
 
-    def connect(self, domain: str = "", *, ipv6: bool = False) -> Client:
-        """A TCP connection on which nothing has been said."""
-        address = (self.subject.host, self.subject.port)
-        if ipv6:
-            if self.subject.port6 is None:
-                raise CouldNotTest("no address of the server in IPv6 is known")
-            address = ("::1", self.subject.port6)
-        connection = Connection(address, f"c{len(self._connections) + 1}", self.transcript)
+    def connection(self, over: AddressFamily | None = None) -> Connection:
+        """A TCP connection that is closed when the check ends; over IPv4, IPv6, or as the address was given."""
+        name = f"c{self._connections_before + len(self._connections) + 1}"
+        connection = Connection(self.subject.address(over), name, self.transcript, self.subject.dial)
         self._connections.append(connection)
-        return Client(connection, self.subject, domain or self.domain)
+        return connection
 
-    def login(self, number: int = 0, resource: str | None = None) -> Client:
+    def connect(self, domain: str = "", *, over: AddressFamily | None = None) -> Client:
+        """A client that has connected and said nothing."""
+        return Client(self.connection(over), self.subject, domain or self.domain)
+
+    def login(
+        self, number: int = 0, resource: str | None = None, *, over: AddressFamily | None = None
+    ) -> Client:
         """A client of an account that has bound a resource."""
-        return self.connect().login(self.account(number), resource)
+        return self.connect(over=over).login(self.account(number), resource)
+
+    def capture(self, over: AddressFamily) -> Capture:
+        """The packets that the server sends to its clients over IPv4 or IPv6, from now on."""
+        return Capture(over, self.subject.address(over)[1])
+
+    @contextmanager
+    def on_a_host_with_ipv6_alone(self) -> Iterator[Site]:
+        """The same product, started afresh by its launcher on a host that has ::1 and nothing else."""
+        assert self.launcher
+        host = IPv6OnlyHost(launchers.command(self.subject.launch))
+        self.note("a network namespace with ::1 alone was made")
+        try:
+            try:
+                with self._launcher_asked():
+                    subject = launched(host.launcher, self.subject.launch, {"ipv4": False})
+            except LauncherFailed as error:
+                raise NotMet(f"the server does not start: {error}") from None
+            subject.dial = host.dial
+            self.note(f"{subject.system} {subject.version} runs there and serves {subject.host}")
+            alone = Site(subject, self.transcript)
+            yield alone
+            alone.end()
+        finally:
+            host.close()
 
     def note(self, text: str) -> None:
         """Keep something that was seen as evidence."""
         self.transcript.add("--", EVENT, text)
 
-    def end(self) -> None:
-        """The check is over: no connection stays, and the settings are as before."""
+    def hang_up(self) -> None:
+        """End all connections of the check until now."""
         for connection in self._connections:
             connection.close()
+        self._connections_before += len(self._connections)
+        self._connections.clear()
+
+    def end(self) -> None:
+        """The check is over: no connection stays, and the settings are as before."""
+        self.hang_up()
         if self._is_changed and self.subject.launcher is not None:
             self.subject.follow(self.subject.launcher.change({}))

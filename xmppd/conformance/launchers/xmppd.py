@@ -1,4 +1,4 @@
-"""The launcher of xmppd. It uses nothing but the command line of the server, as anybody could.
+"""The launcher of xmppd. It uses nothing but the command line of the server, and SQLite, as anybody could.
 
 `python -m xmppd.conformance.launchers.xmppd` is the same launcher as a program.
 """
@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -36,10 +37,21 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "unfinished-bytes": ("limits.partial_bytes_total",),
     "starttls-required": ("tls.required",),  # there is no such key, which the server says
     "dscp": ("net.dscp",),
+    "roster-items": ("limits.roster_items",),
     "sasl-mechanisms": ("sasl.mechanisms",),
 }
-# a run opens many connections from one address, fast, and fails to log in often
-ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096}
+MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")
+# a run opens many connections from one address, fast, fails to log in often, and need not wait for its own lock
+ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096, "store.busy_timeout_s": 0.5}
+
+
+def has_ipv6() -> bool:
+    """Whether this host has ::1, which containers may lack."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 class Xmppd:
@@ -49,12 +61,16 @@ class Xmppd:
         self._program = program
         self._folder = Path(tempfile.mkdtemp(prefix="xmppd-conformance-"))
         self._config = self._folder / "xmppd.toml"
+        self._database = self._folder / "data" / "xmppd.sqlite"
         self._domains: list[str] = []
+        self._accounts: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopping = False
+        self._lock: sqlite3.Connection | None = None
         # nobody else listens here, so that any port is free
         self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
         self._version = ""
+        self._addresses: list[str] = []  # where it serves clients
         self._plain = ""  # the configuration as `init` wrote it
 
     # ---- the command line
@@ -80,7 +96,8 @@ class Xmppd:
 
     def _init(self, *words: str) -> None:
         domains = (f"--domain={domain}" for domain in self._domains)
-        self._command("init", str(self._folder), *domains, "--c2s=127.0.0.1:0", "--c2s=[::1]:0", *words)
+        listeners = (f"--c2s={address}:0" for address in self._addresses)
+        self._command("init", str(self._folder), *domains, *listeners, *words)
 
     def _written(self, settings: Settings) -> str:
         """The configuration with the settings behind it."""
@@ -88,9 +105,19 @@ class Xmppd:
         wanted = dict(ROOM)
         plain = self._plain
         for name, value in settings.items():
+            if name == "storage-locked":
+                continue
             if name == "client-port":
                 plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
                 continue
+            if name == "ipv4":
+                continue  # which was seen to at the start
+            if name == "mechanisms-too-weak":
+                wanted["sasl.strong_accounts"] = self._accounts if value else []
+                wanted["sasl.strong_mechanisms"] = [each for each in MECHANISMS if each not in (value or ())]
+                continue
+            if name == "accounts-unreachable":
+                continue  # no setting: see _hide_accounts
             if name not in KEYS:
                 raise Unsupported(f"xmppd has no setting for {name}")
             if value is not None:
@@ -107,6 +134,9 @@ class Xmppd:
 
     def start(self, domains: list[str], settings: Settings) -> Facts:
         self._domains = domains
+        self._addresses = ["127.0.0.1"] if settings.get("ipv4") is not False else []
+        if has_ipv6() or not self._addresses:
+            self._addresses.append("[::1]")
         self._version = self._command("--version").split()[-1]
         self._init()
         self._plain = self._config.read_text(encoding="utf-8")
@@ -144,8 +174,8 @@ class Xmppd:
     def _facts(self) -> Facts:
         status = json.loads(self._here("status", "--json"))
         ports = {each["host"]: each["port"] for each in status["listeners"] if each["kind"] == "c2s"}
-        port6 = ports.pop("::1", None)
-        [(host, port)] = ports.items()
+        port6 = ports.get("::1")
+        host, port = next(iter(ports.items()))  # in the order of the configuration: IPv4 first
         return Facts(
             system="xmppd",
             version=self._version,
@@ -153,9 +183,35 @@ class Xmppd:
             port=port,
             port6=port6,
             ca_file=str(self._folder / "tls" / "ca.pem"),
+            configuration=self._config.read_text(encoding="utf-8"),
         )
 
+    def _hide_accounts(self, hidden: bool) -> None:
+        """The database of the accounts is away, as if its disk had been taken out; and there again."""
+        aside = self._database.with_suffix(".aside")
+        if hidden and self._database.exists():
+            self._database.rename(aside)
+        elif not hidden and aside.exists():
+            aside.rename(self._database)
+
+    def _lock_storage(self, locked: bool) -> None:
+        """Hold the database's lock as another program might, or give it back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if locked:
+            self._lock = sqlite3.connect(self._database, isolation_level=None, check_same_thread=False)
+            self._lock.execute("BEGIN IMMEDIATE")
+
     def change(self, settings: Settings) -> Facts:
+        facts = self._change(settings)
+        self._hide_accounts(bool(settings.get("accounts-unreachable")))
+        self._lock_storage(bool(settings.get("storage-locked")))
+        return facts
+
+    def _change(self, settings: Settings) -> Facts:
+        self._hide_accounts(False)
+        self._lock_storage(False)
         written = self._written(settings)
         if written != self._config.read_text(encoding="utf-8"):
             self._config.write_text(written, encoding="utf-8")
@@ -201,6 +257,7 @@ class Xmppd:
 
     def add_account(self, jid: str, password: str) -> None:
         self._here("user", "add", jid, "--password-stdin", stdin=password + "\n")
+        self._accounts.append(jid)
 
     def disable_account(self, jid: str) -> None:
         self._here("user", "disable", jid)
@@ -223,6 +280,7 @@ class Xmppd:
         return done.stdout
 
     def close(self) -> None:
+        self._lock_storage(False)
         self.stop()
         self._wait()
         shutil.rmtree(self._folder, ignore_errors=True)
