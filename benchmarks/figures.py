@@ -6,7 +6,10 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from benchmarks.scenarios import Scenario
 
 #: Everything a generator can find wrong with a delivery. One of them fails the run.
 FAULTS: Final = ("lost", "doubled", "disordered", "misrouted", "bounced", "failed", "dropped")
@@ -44,7 +47,7 @@ class Sample:
             server_cpu_s=server_cpu_s,
             generator_cpu_s=result["generator_cpu_s"],
             faults=dict(faults),
-            latency_us={edge: count for edge, count in part["latency_us"]["buckets"]},
+            latency_us=dict(part["latency_us"]["buckets"]),
             slot_s=part["timeline"]["slot_s"],
             timeline=tuple(part["timeline"]["counts"]),
         )
@@ -109,6 +112,7 @@ class Figure:
 
     name: str
     subject: str
+    scenario: Scenario
     samples: tuple[Sample, ...]
 
     @property

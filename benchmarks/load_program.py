@@ -34,7 +34,10 @@ class Load(Program):
 
     def do(self, verb: str, **parameters: float | str) -> dict[str, Any]:
         """One command of load.c, and its result."""
-        words = [f"{key}={value if isinstance(value, str) else f'{value:.10g}'}" for key, value in parameters.items()]
+        words = [
+            f"{key}={value if isinstance(value, str) else f'{value:.10g}'}"
+            for key, value in parameters.items()
+        ]
         self.tell(" ".join([verb, *words]))
         found: dict[str, Any] = json.loads(self.line())
         return found

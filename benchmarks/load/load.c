@@ -189,6 +189,7 @@ static int until(int (*finished)(void)) {
 /* -------------------------------------------------------------------------------------------------------------- commands */
 
 static int64_t began_ns, ended_ns;
+static uint32_t leave_first, leave_count; /* who is to log out */
 static double began_cpu_s;
 
 static void begin(double seconds) {
@@ -197,6 +198,7 @@ static void begin(double seconds) {
     memset(&presences, 0, sizeof presences);
     memset(&login, 0, sizeof login);
     subscribed = progress = 0;
+    leave_count = 0;
     timeline_start(&messages.when, seconds);
     timeline_start(&presences.when, seconds);
     timeline_start(&login.when, seconds);
@@ -288,8 +290,6 @@ static void do_login(void) {
     answer("login", complete && !login.failed && !login.dropped, lost);
 }
 
-static uint32_t leave_first, leave_count;
-
 static int all_left(void) {
     for (uint32_t i = 0; i < leave_count; i++)
         if (accounts[leave_first + i].state != OFF) return 0;
@@ -355,7 +355,6 @@ static void do_run(void) {
         for (uint32_t i = 0; i < leave_count; i++)
             if (accounts[leave_first + i].state == ONLINE) login_leave(&accounts[leave_first + i]);
         until(all_left);
-        leave_count = 0;
     }
     uint64_t lost = messages_outstanding();
     messages_forgive();

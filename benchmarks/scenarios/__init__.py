@@ -1,7 +1,7 @@
 """What is measured, a file each. A scenario is plain functions and a literal table of its parameters.
 
-A module has `scenarios(scale)`. For each subject a scenario is set up once, measured in every round, and torn down; the subjects
-take turns within a round, so that they meet the same machine.
+A module has `scenarios(scale)`. For each subject a scenario is set up once, measured in every round, and torn down;
+the subjects take turns within a round, so that they meet the same machine.
 """
 
 from __future__ import annotations
@@ -35,12 +35,40 @@ class Scale:
 
     name: str
     seconds: float  # of one measurement
-    connections: int  # the most that are held
+    connections: int  # the most that are held idle
+    beside: int  # the most that are held while others work
+    subscribers: tuple[int, ...]
+    crowd: int  # subscribers of the account that has very many
     logins: int  # in one measurement
+    items: int  # of a large roster
+    soak_s: float
 
 
-QUICK: Final = Scale("quick", seconds=1.0, connections=1000, logins=200)
-FULL: Final = Scale("full", seconds=5.0, connections=5000, logins=1000)
+SMOKE: Final = Scale(
+    "smoke", 0.2, connections=50, beside=50, subscribers=(5, 20), crowd=40, logins=20, items=30, soak_s=2
+)
+QUICK: Final = Scale(
+    "quick",
+    1.0,
+    connections=1000,
+    beside=1000,
+    subscribers=(50, 500),
+    crowd=800,
+    logins=200,
+    items=1000,
+    soak_s=60,
+)
+FULL: Final = Scale(
+    "full",
+    5.0,
+    connections=10_000,
+    beside=5000,
+    subscribers=(50, 500),
+    crowd=10_000,
+    logins=1000,
+    items=1000,
+    soak_s=3600,
+)
 
 
 @dataclass
@@ -55,7 +83,9 @@ class Bench:
         """A command that prepares something: RuntimeError if it is not done in full."""
         result = self.load.do(verb, **parameters)
         if not result["complete"]:
-            raise RuntimeError(f"{self.subject.name}: {verb} {parameters} was not done in full: {_short(result)}")
+            raise RuntimeError(
+                f"{self.subject.name}: {verb} {parameters} was not done in full: {_short(result)}"
+            )
         return result
 
     def subscribe(self, to: int, first: int, count: int) -> None:

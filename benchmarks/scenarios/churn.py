@@ -1,5 +1,5 @@
-"""What steady messages feel of what goes on beside them: 500 log-ins and log-outs a minute, and an account with very many
-subscribers that changes its presence."""
+"""What steady messages feel of what goes on beside them: 500 log-ins and log-outs a minute, and an account with very
+many subscribers that changes its presence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def set_up_churn(bench: Bench) -> None:
 def measure_churn(bench: Bench, seconds: float) -> dict[str, Sample]:
     return {
         "steady": messages(bench, seconds),
-        "churn": messages(bench, seconds, churn_first=2 * PAIRS, churn_count=CHURNING, churn_rate=LOGINS_PER_S),
+        "churn": messages(
+            bench, seconds, churn_first=2 * PAIRS, churn_count=CHURNING, churn_rate=LOGINS_PER_S
+        ),
     }
 
 
@@ -44,7 +46,12 @@ def set_up_crowd(bench: Bench, crowd: int) -> None:
 
 def measure_crowd(bench: Bench, crowd: int, seconds: float) -> dict[str, Sample]:
     star = 2 * PAIRS
-    beside = {"presence_from": star, "presence_first": star + 1, "presence_count": crowd, "presence_rate": PRESENCES_PER_S}
+    beside = {
+        "presence_from": star,
+        "presence_first": star + 1,
+        "presence_count": crowd,
+        "presence_rate": PRESENCES_PER_S,
+    }
     return {"beside-nothing": messages(bench, seconds), "beside-crowd": messages(bench, seconds, **beside)}
 
 
@@ -53,8 +60,8 @@ def tear_down_crowd(bench: Bench, crowd: int) -> None:
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
-    crowd = 10_000 if scale.name == "full" else 800
-    seconds = max(2 * scale.seconds, 3)
+    crowd = scale.crowd
+    seconds = 2 * scale.seconds
     return [
         Scenario(
             name="churn",
@@ -71,7 +78,7 @@ def scenarios(scale: Scale) -> list[Scenario]:
         ),
         Scenario(
             name="crowd",
-            title=f"{MESSAGES_PER_S:,} messages a second while an account with {crowd:,} subscribers changes its presence",
+            title=f"{MESSAGES_PER_S:,} messages a second beside presence changes that go to {crowd:,} subscribers",
             operation="message",
             figures=("beside-nothing", "beside-crowd"),
             set_up=partial(set_up_crowd, crowd=crowd),

@@ -7,8 +7,6 @@ from functools import partial
 from benchmarks.figures import Sample
 from benchmarks.scenarios import Bench, Scale, Scenario
 
-SUBSCRIBERS = (50, 500)
-
 
 def set_up(bench: Bench, count: int) -> None:
     bench.do("login", count=count + 1)
@@ -39,5 +37,5 @@ def scenarios(scale: Scale) -> list[Scenario]:
             set_up_s=2 + count / 50,
             measure_s=scale.seconds + 0.5,
         )
-        for count in SUBSCRIBERS
+        for count in scale.subscribers
     ]

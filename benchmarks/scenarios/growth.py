@@ -36,7 +36,7 @@ def measure(bench: Bench, sizes: tuple[int, ...], seconds: float) -> dict[str, S
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
-    sizes = (scale.connections // 50, scale.connections // 5, scale.connections)
+    sizes = (scale.beside // 50, scale.beside // 5, scale.beside)
     return [
         Scenario(
             name="growth",
@@ -48,6 +48,6 @@ def scenarios(scale: Scale) -> list[Scenario]:
             accounts=2 * PAIRS + LOGINS + sizes[-1],
             subjects=frozenset({"xmppd"}),
             set_up_s=3,
-            measure_s=6 + 3 * scale.seconds + scale.connections / 300,
+            measure_s=6 + 3 * scale.seconds + scale.beside / 300,
         )
     ]

@@ -50,11 +50,11 @@ def tear_down(bench: Bench) -> None:
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
-    seconds = 3600 if scale.name == "full" else 60
+    seconds = scale.soak_s
     return [
         Scenario(
             name="mixed-day",
-            title=f"a mixed day in {seconds // 60} minutes",
+            title=f"a mixed day in {seconds:,.0f} seconds",
             operation="message",
             figures=("mixed-day",),
             set_up=set_up,

@@ -7,38 +7,36 @@ from functools import partial
 from benchmarks.figures import Sample, total
 from benchmarks.scenarios import Bench, Scale, Scenario
 
-ITEMS = 1000
-ACCOUNT = 0
+TIMES = 5
 
 
-def set_up(bench: Bench, account: int) -> None:
+def set_up(bench: Bench, account: int, items: int) -> None:
     bench.do("login", first=account, count=1)
-    bench.do("contacts", account=account, count=ITEMS)
+    bench.do("contacts", account=account, count=items)
     bench.do("logout", first=account, count=1)
 
 
-def measure(bench: Bench, account: int, times: int) -> dict[str, Sample]:
+def measure(bench: Bench, account: int, items: int) -> dict[str, Sample]:
     samples = []
-    for _ in range(times):
-        samples.append(bench.timed("logins", "login", first=account, count=1, items=ITEMS))
+    for _ in range(TIMES):
+        samples.append(bench.timed("logins", "login", first=account, count=1, items=items))
         bench.do("logout", first=account, count=1)
-    return {"roster-1000": total(samples)}
+    return {"roster": total(samples)}
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
-    times = 10 if scale.name == "full" else 3
-    account = scale.logins  # one without other contacts
+    account = 1000 + scale.crowd  # one without other contacts
     return [
         Scenario(
-            name="roster-1000",
-            title=f"log-in with a roster of {ITEMS:,} items",
+            name="roster",
+            title=f"log-in with a roster of {scale.items:,} items",
             operation="log-in",
-            figures=("roster-1000",),
-            set_up=partial(set_up, account=account),
-            measure=partial(measure, account=account, times=times),
+            figures=("roster",),
+            set_up=partial(set_up, account=account, items=scale.items),
+            measure=partial(measure, account=account, items=scale.items),
             accounts=account + 1,
             subjects=frozenset({"xmppd", "peer"}),
-            set_up_s=10,
-            measure_s=times,
+            set_up_s=1 + scale.items / 200,
+            measure_s=0.6 * TIMES,
         )
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 DOMAIN: Final = "localhost"
-PASSWORD: Final = "bench-secret"  # of accounts that live as long as a run, on a loopback address
+PASSWORD: Final = "bench-secret"  # noqa: S105, of accounts that live as long as a run, on a loopback address
 ADDRESS: Final = "127.0.0.1"
 
 
@@ -20,6 +20,8 @@ class Subject(ABC):
     """One server. `start` and `stop` may be called several times; its accounts and rosters stay."""
 
     name: ClassVar[str]
+    #: "xmppd", "peer" or "floor": which scenarios it takes part in
+    kind: ClassVar[str]
     #: whether it speaks XMPP; a floor does not
     xmpp: ClassVar[bool] = True
 

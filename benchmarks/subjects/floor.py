@@ -5,18 +5,20 @@ from __future__ import annotations
 import subprocess
 from typing import Final
 
-from benchmarks.programs import ROOT, build_program, p256_certificate
-from benchmarks.subjects import ADDRESS, Subject
+from benchmarks.programs import ROOT, build_program
+from benchmarks.subjects import ADDRESS, DOMAIN, Subject
+from tests.certs import make_ca, make_cert
 
 SOURCE: Final = ROOT / "benchmarks" / "floors" / "floor.c"
 
 
 class Floor(Subject):
     name = "floor"
+    kind = "floor"
     xmpp = False
 
     def prepare(self) -> None:
-        self._files = p256_certificate(self.folder)
+        self._files = make_cert(make_ca(), [DOMAIN]).write(self.folder)
 
     @property
     def version(self) -> str:

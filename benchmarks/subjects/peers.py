@@ -1,7 +1,7 @@
 """The peers: Prosody and ejabberd as Debian 13 ships them, each set up as its manual has it for such a load.
 
-What this server does at the moment is switched on in them, nothing beside it; no rate limits, logs at warn, SCRAM keys stored, the
-newest TLS. `scripts/peers` unpacks them.
+What this server does at the moment is switched on in them, nothing beside it; no rate limits, logs at warn, SCRAM keys
+stored, the newest TLS. `scripts/peers` unpacks them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.programs import ROOT, p256_certificate
+from benchmarks.programs import ROOT
 from benchmarks.subjects import ADDRESS, DOMAIN, PASSWORD, Subject
 from scripts.local_server import ServerError, command, ended, free_port
+from tests.certs import make_ca, make_cert
 
 PEERS: Final = ROOT / ".cache" / "peers" / "trixie"
 START_WITHIN_S: Final = 30
@@ -25,12 +26,13 @@ START_WITHIN_S: Final = 30
 class Peer(Subject):
     """A server of Debian's, in the root that scripts/peers makes."""
 
+    kind = "peer"
     package: str
 
     def prepare(self) -> None:
         command([str(ROOT / "scripts" / "peers")], timeout_s=1800)
         self.port = free_port([ADDRESS])
-        self.certificate, self.key = p256_certificate(self.folder)
+        self.certificate, self.key = make_cert(make_ca(), [DOMAIN]).write(self.folder)
 
     @property
     def version(self) -> str:
@@ -48,7 +50,9 @@ class Peer(Subject):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"TMPDIR": str(self.folder), "HOME": str(self.folder), "MALLOC_ARENA_MAX": "1"} | environment,
+                env=os.environ
+                | {"TMPDIR": str(self.folder), "HOME": str(self.folder), "MALLOC_ARENA_MAX": "1"}
+                | environment,
             )
         self.pid = self.process.pid
         self.wait_until(self.listens)
@@ -169,8 +173,9 @@ modules:
   mod_version: {{}}
 """
 REGISTER: Final = (
-    "[{{ok, _}} = {{ejabberd_auth:try_register(<<\"u\", (integer_to_binary(I))/binary>>, <<\"{domain}\">>, <<\"{password}\">>), I}}"
-    " || I <- lists:seq(0, {last})], file:write_file(\"{folder}/registered\", <<>>)."
+    "[{{ok, _}} = {{ejabberd_auth:try_register("
+    '<<"u", (integer_to_binary(I))/binary>>, <<"{domain}">>, <<"{password}">>), I}}'
+    ' || I <- lists:seq(0, {last})], file:write_file("{folder}/registered", <<>>).'
 )
 
 
@@ -184,7 +189,8 @@ class Ejabberd(Peer):
         both.write_bytes(self.certificate.read_bytes() + self.key.read_bytes())
         config = self.folder / "ejabberd.yml"
         config.write_text(
-            EJABBERD.format(domain=DOMAIN, folder=self.folder, address=ADDRESS, port=self.port), encoding="utf-8"
+            EJABBERD.format(domain=DOMAIN, folder=self.folder, address=ADDRESS, port=self.port),
+            encoding="utf-8",
         )
         registered = self.folder / "registered"
         self._start(
@@ -199,8 +205,31 @@ class Ejabberd(Peer):
 
     def _start(self, *more: str) -> None:
         # one scheduler, as there is one processor for it; it does not spin while it waits, so that what it uses is work
-        words = ["erl", "+S", "1:1", "+SDcpu", "1:1", "+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"]
-        words += ["+K", "true", "+P", "1000000", "+Q", "1000000", "-noinput", "-mnesia", "dir", f'"{self.folder}/mnesia"']
+        words = [
+            "erl",
+            "+S",
+            "1:1",
+            "+SDcpu",
+            "1:1",
+            "+sbwt",
+            "none",
+            "+sbwtdcpu",
+            "none",
+            "+sbwtdio",
+            "none",
+        ]
+        words += [
+            "+K",
+            "true",
+            "+P",
+            "1000000",
+            "+Q",
+            "1000000",
+            "-noinput",
+            "-mnesia",
+            "dir",
+            f'"{self.folder}/mnesia"',
+        ]
         self.launch(
             [*words, "-s", "ejabberd", *more],
             EJABBERD_CONFIG_PATH=str(self.folder / "ejabberd.yml"),

@@ -43,6 +43,7 @@ ITERATIONS: Final = 4096  # as the peers have it
 
 class Xmppd(Subject):
     name = "xmppd"
+    kind = "xmppd"
 
     def prepare(self) -> None:
         command([*COMMAND, "init", str(self.folder), f"--domain={DOMAIN}"])
@@ -53,11 +54,22 @@ class Xmppd(Subject):
             encoding="utf-8",
         )
         lines = self.folder / "accounts"
-        lines.write_text("".join(f"u{n}@{DOMAIN}\t{PASSWORD}\n" for n in range(self.accounts)), encoding="utf-8")
+        lines.write_text(
+            "".join(f"u{n}@{DOMAIN}\t{PASSWORD}\n" for n in range(self.accounts)), encoding="utf-8"
+        )
         command([*COMMAND, "-c", str(self._config), "user", "import", str(lines)], timeout_s=3600)
 
     def start(self) -> None:
-        words = ["/usr/bin/setpriv", "--pdeathsig", "TERM", *self.pinned(), *COMMAND, "-c", str(self._config), "run"]
+        words = [
+            "/usr/bin/setpriv",
+            "--pdeathsig",
+            "TERM",
+            *self.pinned(),
+            *COMMAND,
+            "-c",
+            str(self._config),
+            "run",
+        ]
         # M_ARENA_MAX: memory is compared by what is in use, not by how many threads allocated it
         self.process = started(words, self.folder / "log", MALLOC_ARENA_MAX="1")
         self.pid = self.process.pid
