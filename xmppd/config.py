@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta, Struct, inspect
 
 from xmppd import profile as profiles
+from xmppd.jid import JID
 
 Applies = Literal["live", "new-streams", "restart"]
 Dscp = Annotated[int, Meta(ge=0, le=63)] | Literal["off"]
@@ -100,6 +101,25 @@ class KeySource(str):
     def path(self) -> Path | None:
         """The file, or None if the key is in a token."""
         return Path(self.removeprefix("file:")) if self.startswith("file:") else None
+
+
+class AccountName(str):
+    """The address of an account, USER@DOMAIN, prepared."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> AccountName:
+        """ValueError if this is no address of an account."""
+        jid = JID.parse(text)
+        if jid.local is None or not jid.is_bare:
+            raise ValueError(f'"{text}" is not USER@DOMAIN')
+        return cls(str(jid))
+
+    @property
+    def domain(self) -> str:
+        """Where the account is."""
+        return self.rpartition("@")[2]
 
 
 def setting(
@@ -287,6 +307,14 @@ class SASL(Struct, frozen=True, kw_only=True):
     mechanisms: Annotated[
         tuple[Mechanism, ...], setting("Mechanisms offered once TLS is up, best first.")
     ] = get_args(Mechanism)
+    # 3-23.8
+    strong_accounts: Annotated[
+        tuple[AccountName, ...],
+        setting("Accounts that may log in with `strong_mechanisms` only; else mechanism-too-weak."),
+    ] = ()
+    strong_mechanisms: Annotated[
+        tuple[Mechanism, ...], setting("Mechanisms that are strong enough for `strong_accounts`.")
+    ] = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256")
     # 3-24
     retries: Annotated[
         int,
@@ -319,6 +347,27 @@ class SASL(Struct, frozen=True, kw_only=True):
     plain_timeout_s: Annotated[
         float, setting("Time a PLAIN check may take, its wait included.", "restart", gt=0, le=600)
     ] = 10.0
+
+
+class Routing(Struct, frozen=True, kw_only=True):
+    """Where UC XMPP 2013 and RFC 6121 read the rules of delivery differently."""
+
+    # 5-19, 5-20
+    reach_without_presence: Annotated[
+        bool,
+        setting(
+            "A message to an account whose resources have all sent no presence reaches these resources.",
+            "live",
+        ),
+    ] = True
+    # 5-21
+    iq_needs_presence: Annotated[
+        bool,
+        setting(
+            "A request to a full address is delivered only from who may see its presence (RFC 6121 8.5.3.1).",
+            "live",
+        ),
+    ] = False
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -493,6 +542,7 @@ class Config(Struct, frozen=True, kw_only=True):
     tls: Annotated[TLS, setting("TLS.")] = TLS()
     stream: Annotated[Stream, setting("Negotiation and times of a stream.")] = Stream()
     sasl: Annotated[SASL, setting("Authentication.")] = SASL()
+    routing: Annotated[Routing, setting("Readings of the rules of delivery.")] = Routing()
     limits: Annotated[Limits, setting("What one peer may use.")] = Limits()
     store: Annotated[Store, setting("What survives a restart.")] = Store()
     log: Annotated[Log, setting("The log.")] = Log()
@@ -524,6 +574,7 @@ _KINDS: Final[dict[type, str]] = {
     Path: "a path",
     Address: "HOST:PORT",
     KeySource: "a path or a pkcs11: URI",
+    AccountName: "USER@DOMAIN",
 }
 
 
@@ -645,8 +696,8 @@ def _decode(kind: type, value: Any) -> Any:
     # a NUL ends a path for the kernel: nothing would be found under the name that stands there
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
-    if kind is Address:
-        return Address.parse(value)
+    if kind is Address or kind is AccountName:
+        return kind.parse(value)
     if kind is KeySource:
         return KeySource(value if value.startswith(("pkcs11:", "file:")) else f"file:{value}")
     return kind(value)
@@ -782,8 +833,20 @@ def _contradictions(config: Config) -> Iterator[tuple[str, tuple[str | int, ...]
         yield "sasl.mechanisms is empty, so nobody could log in", ("sasl", "mechanisms")
     if len(set(config.sasl.mechanisms)) < len(config.sasl.mechanisms):
         yield "sasl.mechanisms names a mechanism twice", ("sasl", "mechanisms")
-    if config.limits.preauth_stanza_bytes > config.limits.stanza_bytes:
+    for account in config.sasl.strong_accounts:
+        if account.domain not in names:
+            yield f"sasl.strong_accounts: no domain of {account} is served", ("sasl", "strong_accounts")
+    if set(config.sasl.strong_mechanisms).isdisjoint(config.sasl.mechanisms) and config.sasl.strong_accounts:
+        yield "sasl.strong_mechanisms: none of them is in sasl.mechanisms", ("sasl", "strong_mechanisms")
+    limits = config.limits
+    if limits.preauth_stanza_bytes > limits.stanza_bytes:
         yield "limits.preauth_stanza_bytes is above limits.stanza_bytes", ("limits", "preauth_stanza_bytes")
+    for name in ("partial_bytes_total", "output_bytes"):
+        if getattr(limits, name) < limits.stanza_bytes:
+            yield (
+                f"limits.{name} is below limits.stanza_bytes: such a stanza could not pass",
+                ("limits", name),
+            )
 
 
 def parse(text: str, path: Path, *, enforce: bool = True) -> Config:
@@ -802,9 +865,9 @@ def parse(text: str, path: Path, *, enforce: bool = True) -> Config:
     config = _absolute(config, path.parent.absolute())
     for sentence, where in _contradictions(config):
         raise file.error(sentence, *where)
-    if enforce:
-        for finding in profiles.findings(config):
-            raise file.error(f"{finding}", *finding.key.split("."))
+    if enforce and (findings := profiles.findings(config)):
+        more = f"; so do {len(findings) - 1} more, see xmppd check" if len(findings) > 1 else ""
+        raise file.error(f"{findings[0]}{more}", *findings[0].key.split("."))
     return config
 
 
@@ -942,7 +1005,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         value = int(value) if value.is_integer() else value
     if isinstance(value, tuple):
-        return ", ".join(f"`{item}`" for item in value)
+        return ", ".join(f"`{item}`" for item in value) or "none"
     return f"`{json.dumps(value, default=str)}`"
 
 

@@ -1,9 +1,10 @@
 """The two profiles: which settings each one fixes, and the requirement each setting is for.
 
 A profile is data: other defaults than those in `xmppd.config`, and rules that a setting must keep. "uc-2013"
-refuses to start with a setting that breaks a rule; "internet" has no rules beyond the bounds of the keys.
+refuses to start with a setting that breaks a rule; "internet" may break them, and can be asked which (`costs`).
 Requirements that no setting can break need no rule: there is no key for plaintext (2-1), for SSL or TLS below
-1.2 (2-8), for anonymous login (3-3) or for a DSCP out of range (13-1).
+1.2 (2-8), for anonymous login (3-3) or for a DSCP out of range (13-1); where the bounds of a key keep a requirement,
+the bounds are its rule.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ DEFAULTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "groups": ["X25519", "P-256", "P-384"],
             "client_certificates": "off",
         },
+        "routing": {"reach_without_presence": False, "iq_needs_presence": True},
     },
 }
 
@@ -102,8 +104,41 @@ def _certificate_request(config: Config) -> Iterator[str]:
         yield "without a CertificateRequest there is no mutual authentication"
 
 
+def _no_clients(config: Config) -> Iterator[str]:
+    if all(listener.kind != "c2s" for listener in config.listeners):
+        yield "no listener is of the kind c2s, so no client is served"
+
+
+def _log_level(config: Config) -> Iterator[str]:
+    if config.log.level == "error":
+        yield "error leaves out the warning that a back end cannot be asked"
+
+
+def _sessions(config: Config) -> Iterator[str]:
+    if config.limits.sessions_per_account < 2:
+        yield "an account cannot have two connected resources"
+
+
+def _presence_first(config: Config) -> Iterator[str]:
+    if not config.routing.reach_without_presence:
+        yield "a message does not reach an account whose connected resources have sent no presence"
+
+
+def _iq_for_strangers(config: Config) -> Iterator[str]:
+    if config.routing.iq_needs_presence:
+        yield "a request to a connected resource is not delivered from everybody"
+
+
+def _marked(*marks: int | str | None) -> Iterator[str]:
+    if "off" in marks:
+        yield "off leaves packets without the mark of low-latency data"
+
+
+MARK: Final = "a mark, which is not `off`"
+
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "uc-2013": (
+        Rule("1-31", "listeners.kind", "a listener for clients", _no_clients),
         Rule(
             "2-2",
             "listeners.direct_tls",
@@ -132,7 +167,24 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "2-8", "tls.client_certificates", "a CertificateRequest in every handshake", _certificate_request
         ),
         Rule("3-6", "sasl.mechanisms", "PLAIN is offered after STARTTLS", _plain),
+        Rule("3-8", "log.level", "warnings are logged", _log_level),
         Rule("3-24", "sasl.retries", "two or three retries", _retries),
+        Rule("4-5", "limits.sessions_per_account", "two resources or more", _sessions),
+        Rule("5-19", "routing.reach_without_presence", "true", _presence_first),
+        Rule("5-21", "routing.iq_needs_presence", "false", _iq_for_strangers),
+        Rule("13-1", "net.dscp", MARK, lambda config: _marked(config.net.dscp)),
+        Rule(
+            "13-1",
+            "net.outgoing_dscp",
+            "a mark, which is not `off`",
+            lambda config: _marked(config.net.outgoing_dscp),
+        ),
+        Rule(
+            "13-1",
+            "listeners.dscp",
+            "a mark, which is not `off`",
+            lambda config: _marked(*(listener.dscp for listener in config.listeners)),
+        ),
     ),
     "internet": (),
 }
@@ -140,8 +192,15 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
 
 def findings(config: Config) -> list[Finding]:
     """What in `config` breaks a requirement of its own profile; empty if nothing does."""
+    return _broken(config, RULES[config.profile])
+
+
+def costs(config: Config) -> list[Finding]:
+    """The requirements of UC XMPP 2013 that a configuration gives up, where its own profile allows that."""
+    return _broken(config, (rule for rule in RULES["uc-2013"] if rule not in RULES[config.profile]))
+
+
+def _broken(config: Config, rules: Iterable[Rule]) -> list[Finding]:
     return [
-        Finding(rule.requirement, rule.key, sentence)
-        for rule in RULES[config.profile]
-        for sentence in rule.broken(config)
+        Finding(rule.requirement, rule.key, sentence) for rule in rules for sentence in rule.broken(config)
     ]

@@ -431,8 +431,8 @@ def _core_settings(config: Config) -> CoreSettings:
         roster_items=limits.roster_items,
         roster_name_bytes=limits.roster_name_bytes,
         roster_groups=limits.roster_groups,
-        reach_without_presence=config.profile == "uc-2013",
-        iq_needs_presence=config.profile != "uc-2013",
+        reach_without_presence=config.routing.reach_without_presence,
+        iq_needs_presence=config.routing.iq_needs_presence,
     )
 
 
@@ -449,6 +449,8 @@ def _policy(config: Config) -> Policy:
     return Policy(
         stream=C2SSettings(
             mechanisms=config.sasl.mechanisms,
+            strong_accounts=frozenset(config.sasl.strong_accounts),
+            strong_mechanisms=frozenset(config.sasl.strong_mechanisms),
             retries=config.sasl.retries,
             sasl_required=config.sasl.required,
             bind_retries=stream.bind_retries,

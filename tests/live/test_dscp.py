@@ -58,7 +58,7 @@ def expect_marks(site, v4: int, v6: int) -> None:
 
 @pytest.mark.req("13-1.1", "13-1.2", "13-1.4", "DSCP-1.1", "DSCP-2.1", "DSCP-2.2")
 def test_each_listener_has_its_mark_and_a_reload_changes_it_for_all_connections(make_site):
-    site = make_site(listeners=LISTENERS)
+    site = make_site(listeners=LISTENERS, profile="internet")
     ports = {each["host"]: each["port"] for each in site.status["listeners"]}
     with (
         socket.create_connection(("127.0.0.1", ports["127.0.0.1"])) as v4,
@@ -71,12 +71,11 @@ def test_each_listener_has_its_mark_and_a_reload_changes_it_for_all_connections(
             )
             assert each.recv(1)
         expect_marks(site, 18 << 2, 20 << 2)
-        site.write("[net]\ndscp = 46\n", listeners=LISTENERS)
+        site.write("[net]\ndscp = 46\n", listeners=LISTENERS, profile="internet")
         assert site.json("reload")["live"] == ["net.dscp"]
         expect_marks(site, 46 << 2, 20 << 2)
-        site.write(
-            '[net]\ndscp = "off"\n', listeners=(LISTENERS[0], LISTENERS[0].replace("127.0.0.1", "[::1]"))
-        )
+        bare = (LISTENERS[0], LISTENERS[0].replace("127.0.0.1", "[::1]"))
+        site.write('[net]\ndscp = "off"\n', listeners=bare, profile="internet")
         assert len(site.json("reload")["live"]) == 2
         expect_marks(site, 0, 0)
     assert site.status["warnings"] == []

@@ -431,6 +431,39 @@ def test_what_the_store_says_is_passed_on(condition: str, written: bytes) -> Non
     assert wire.take() == SUCCESS
 
 
+STRONG = C2SSettings(
+    strong_accounts=frozenset({f"juliet@{HOST}"}), strong_mechanisms=frozenset({"SCRAM-SHA-256"})
+)
+
+
+@pytest.mark.req("3-23.8", "3-23.9")
+@pytest.mark.parametrize(
+    ("mechanism", "said"),
+    [("PLAIN", "mechanism-too-weak"), ("SCRAM-SHA-1", "mechanism-too-weak"), ("SCRAM-SHA-256", None)],
+)
+def test_a_mechanism_too_weak_for_an_account(mechanism: str, said: str | None) -> None:
+    """Told only to who knows the password; any other account may use it."""
+    for user, password, expected in (
+        ("juliet", PASSWORD, said),
+        ("juliet", "wrong", "not-authorized"),
+        ("romeo", "secret", "account-disabled"),
+    ):
+        wire = Wire(STRONG).at_login()
+        if mechanism == "PLAIN":
+            wire.feed(plain(user, password))
+        else:
+            client = ScramClient(mechanism, user, password)
+            wire.feed(client.first())
+            wire.feed(client.final(wire.take()))
+        if expected is None:
+            assert wire.take().startswith(b"<success")
+        else:
+            assert wire.take() == failure(expected)
+            assert not wire.of(Authenticated)
+            wire.feed(plain("nobody"))
+            assert wire.take() == failure("not-authorized")  # the stream stays open for retries
+
+
 @pytest.mark.req("3-23.4", "3-7.3")
 @pytest.mark.parametrize("text", ["!", "AAA", " AGp1", "AGp1bGlldAByMG0zMG15cjBtMzB="])
 def test_bad_base64(text: str) -> None:

@@ -272,7 +272,23 @@ def test_check_names_what_breaks_the_profile(site: Path, call: Call) -> None:
     assert done.status == 1
     assert "sasl.retries: 5 retries are not within two to three (UC XMPP 2013, 3-24)" in done.out
     (found,) = call("-c", site, "check", "--json").data["found"]
-    assert (found["level"], found["key"]) == ("error", "sasl.retries")
+    assert (found["level"], found["key"], found["requirement"]) == ("error", "sasl.retries", "3-24")
+
+
+def test_check_lists_what_the_profile_costs(site: Path, call: Call) -> None:
+    text = site.read_text().replace('"uc-2013"', '"internet"') + '[net]\ndscp = "off"\n'
+    site.write_text(text)
+    done = call("-c", site, "check")
+    assert done.status == 0
+    cost = "cost: net.dscp: off leaves packets without the mark of low-latency data (UC XMPP 2013, 13-1)\n"
+    assert cost in done.out
+    found = call("-c", site, "check", "--json").data["found"]
+    assert {each["requirement"] for each in found if each["level"] == "cost"} == {
+        "2-8",
+        "5-19",
+        "5-21",
+        "13-1",
+    }
 
 
 @pytest.mark.req("3-24.3")

@@ -262,7 +262,7 @@ def test_every_key_has_help_and_a_default_that_is_allowed() -> None:
 def test_diff_says_what_each_change_needs() -> None:
     old = config.parse(GOOD, FILE)
     new = config.parse(
-        GOOD.replace("retries = 3", 'retries = 2\n[log]\nlevel = "debug"\n[net]\ndscp = "off"')
+        GOOD.replace("retries = 3", 'retries = 2\n[log]\nlevel = "debug"\n[net]\ndscp = 46')
         .replace("127.0.0.1", "127.0.0.2")
         .replace('key = "pkcs11:token=hsm;object=books"', 'key = "new.key"'),
         FILE,
@@ -280,7 +280,7 @@ def test_diff_says_what_each_change_needs() -> None:
     effective = config.in_force(old, new)
     assert effective.sasl.retries == 2
     assert effective.domains[1].key == new.domains[1].key
-    assert (effective.net.dscp, effective.listeners) == ("off", old.listeners)
+    assert (effective.net.dscp, effective.listeners) == (46, old.listeners)
     assert {change.key for change in config.diff(effective, new)} == {
         change.key for change in config.diff(old, new) if change.applies == "restart"
     }
@@ -295,6 +295,8 @@ def test_another_profile_needs_a_restart() -> None:
         ("tls.ciphers", "restart"),
         ("tls.groups", "restart"),
         ("tls.client_certificates", "restart"),
+        ("routing.reach_without_presence", "restart"),
+        ("routing.iq_needs_presence", "restart"),
     }
     assert config.in_force(old, new) is old
 

@@ -96,6 +96,28 @@ async def test_a_file_open_to_others_is_closed_to_them(
 
 
 @in_loop
+async def test_a_database_that_is_taken_away_is_told_and_may_come_back(tmp_path: Path) -> None:
+    """What is written to a file without a name is lost when the server stops: nothing is acknowledged then."""
+    path, away = tmp_path / "xmppd.sqlite", tmp_path / "away"
+    async with Store.open(tmp_path) as store:
+        await store.accounts.create("alice", "example.org", KEYS)
+        path.rename(away)
+        for why in ("no longer there", "another file"):
+            with pytest.raises(StoreError, match=why):
+                await store.accounts.get("alice", "example.org")
+            with pytest.raises(StoreError, match=why):
+                await store.accounts.create("bob", "example.org", KEYS)
+            assert not store.health().ok
+            path.touch()  # for the second round
+        away.rename(path)
+        assert await store.accounts.get("alice", "example.org") is not None
+        await store.accounts.create("bob", "example.org", KEYS)
+        assert store.health().ok
+    async with Store.open(tmp_path) as store:
+        assert await store.accounts.get("bob", "example.org") is not None
+
+
+@in_loop
 async def test_durable_by_default(tmp_path: Path) -> None:
     def pragmas(connection: sqlite3.Connection) -> dict[str, Any]:
         names = (

@@ -16,21 +16,30 @@ from xmppd.pki import certificate
 
 
 class Found(NamedTuple):
-    """One thing that is wrong ("error": the server would not start or not serve) or will be ("warning")."""
+    """One thing that is wrong ("error": the server would not start or not serve) or will be ("warning").
 
-    level: Literal["error", "warning"]
+    "cost" is what the profile allows, but not UC XMPP 2013; `requirement` is the row that is not met.
+    """
+
+    level: Literal["error", "warning", "cost"]
     key: str
     text: str
+    requirement: str | None = None
 
 
 def look(path: Path) -> tuple[Config, list[Found]]:
     """All that is wrong with the configuration and what it names. Raises ConfigError if it cannot be read."""
     config = configuration.load(path, enforce=False)
-    found = [Found("error", finding.key, str(finding)) for finding in profile.findings(config)]
+    found = [_broken("error", finding) for finding in profile.findings(config)]
+    found += [_broken("cost", finding) for finding in profile.costs(config)]
     found += _certificates(config)
     found += _folders(config)
     found += _listeners(config)
     return config, found
+
+
+def _broken(level: Literal["error", "cost"], finding: profile.Finding) -> Found:
+    return Found(level, finding.key, str(finding), finding.requirement)
 
 
 def _certificates(config: Config) -> Iterator[Found]:

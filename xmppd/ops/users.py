@@ -186,7 +186,9 @@ def store_settings(config: Config) -> StoreSettings:
 
 def auth_settings(config: Config) -> LocalAuthSettings:
     """The settings of local log-ins; `[sasl]` has their words."""
-    return LocalAuthSettings(**_without(config.sasl, "mechanisms", "retries", "required"))
+    return LocalAuthSettings(
+        **_without(config.sasl, "mechanisms", "strong_accounts", "strong_mechanisms", "retries", "required")
+    )
 
 
 def _without(struct: msgspec.Struct, *names: str) -> dict[str, Any]:

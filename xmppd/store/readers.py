@@ -24,8 +24,13 @@ class Readers:
         threads: int = 2,
         queue_jobs: int = 1_000,
         deadline_s: float = 10.0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`connect` makes a read-only connection in autocommit mode, usable from any thread."""
+        """`connect` makes a read-only connection in autocommit mode, usable from any thread.
+
+        `check` is called before each job and raises StoreError if nothing can be read.
+        """
+        self._check = check
         # as many connections as threads: a running job always finds one; last used first, its cache is warm
         self._idle = [connect() for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="store-reader")
@@ -72,6 +77,7 @@ class Readers:
             future.exception()  # looked at, should the caller have gone
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._check()
         connection = self._idle.pop()
         try:
             connection.execute("BEGIN")

@@ -71,11 +71,18 @@ class Store:
     """
 
     def __init__(
-        self, directory: Path, settings: StoreSettings, lock: DirectoryLock, writer: Writer, readers: Readers
+        self,
+        directory: Path,
+        settings: StoreSettings,
+        lock: DirectoryLock,
+        file: _DatabaseFile,
+        writer: Writer,
+        readers: Readers,
     ) -> None:
         self.directory = directory
         self.settings = settings
         self._lock = lock
+        self._file = file
         self._writer = writer
         self._readers = readers
         self.accounts = Accounts(writer, readers)
@@ -107,7 +114,7 @@ class Store:
 
         path = directory / DATABASE_NAME
         try:
-            _make_private(path)
+            file = _DatabaseFile(path)
             connection = connect(read_only=False)
             for number in migrate(connection):
                 log.info("store migrated", extra=fields(schema_version=number))
@@ -116,6 +123,7 @@ class Store:
                 threads=settings.readers,
                 queue_jobs=settings.reader_queue_jobs,
                 deadline_s=settings.deadline_s,
+                check=file.check,
             )
         except Exception as error:
             for each in opened:
@@ -130,8 +138,9 @@ class Store:
             queue_jobs=settings.queue_jobs,
             batch_jobs=settings.batch_jobs,
             deadline_s=settings.deadline_s,
+            check=file.check,
         )
-        return cls(directory, settings, lock, writer, readers)
+        return cls(directory, settings, lock, file, writer, readers)
 
     async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in the writer's thread; returns after COMMIT (see Writer.transact).
@@ -163,9 +172,13 @@ class Store:
         )
 
     def health(self) -> StoreHealth:
-        """Whether the last write succeeded."""
+        """Whether the database is where it was opened, and the last write succeeded."""
         fault = self._writer.fault
         if fault is None:
+            try:
+                self._file.check()
+            except StoreError as error:
+                return StoreHealth(ok=False, problem=str(error))
             return StoreHealth(ok=True)
         return StoreHealth(ok=False, problem=fault.text, since_s=clock.monotonic_s() - fault.since_s)
 
@@ -224,15 +237,32 @@ def _refused(path: Path, error: Exception) -> Exception:
     return StoreError(f"{path}: {told}")
 
 
-def _make_private(path: Path) -> None:
-    """Make the database file before SQLite does, for us alone; SQLite gives -wal and -shm the same mode."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if os.fstat(fd).st_mode & 0o077:
-            log.warning("database file was open to others", extra=fields(path=str(path)))
-            os.fchmod(fd, 0o600)
-    finally:
-        os.close(fd)
+class _DatabaseFile:
+    """The database file, made before SQLite does, for us alone; SQLite gives -wal and -shm the same mode."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            opened = os.fstat(fd)
+            if opened.st_mode & 0o077:
+                log.warning("database file was open to others", extra=fields(path=str(path)))
+                os.fchmod(fd, 0o600)
+        finally:
+            os.close(fd)
+        self._identity = (opened.st_dev, opened.st_ino)
+
+    def check(self) -> None:
+        """StoreError if the file was moved, removed or replaced: what is written now would be lost.
+
+        It may come back, a volume that is mounted again for instance.
+        """
+        try:
+            found = os.stat(self._path)
+        except OSError as error:
+            raise StoreError(f"{self._path} is no longer there: {error.strerror}") from error
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise StoreError(f"{self._path} is another file than the one that was opened")
 
 
 def _connect(path: Path, settings: StoreSettings, *, read_only: bool) -> sqlite3.Connection:

@@ -72,9 +72,14 @@ class Writer:
         queue_jobs: int = 10_000,
         batch_jobs: int = 1_000,
         deadline_s: float = 10.0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`connection`: in autocommit mode, usable from another thread; the writer owns and closes it."""
+        """`connection`: in autocommit mode, usable from another thread; the writer owns and closes it.
+
+        `check` is called before each transaction and raises StoreError if nothing can be written.
+        """
         self._connection = connection
+        self._check = check
         self._queue_jobs = queue_jobs
         self._batch_jobs = batch_jobs
         self._deadline_s = deadline_s
@@ -261,6 +266,10 @@ class Writer:
     ) -> list[Outcome]:
         """BEGIN, attempt, COMMIT. Raises _Lasting where trying again makes no sense, else what spoiled it."""
         connection = self._connection
+        try:
+            self._check()
+        except StoreError as error:
+            raise _Lasting(error) from error
         try:
             connection.execute("BEGIN IMMEDIATE")
             outcomes = list(attempt(batch))

@@ -87,7 +87,8 @@ _TIMEOUTS: Final[dict[Timer, Event]] = {
 class C2SSettings:
     """What an administrator decides about client streams; shared by all of them.
 
-    `mechanisms` in the order in which they are offered; `retries`: attempts to authenticate after the first
+    `mechanisms` in the order in which they are offered; `strong_accounts`: bare JIDs that may log in with
+    `strong_mechanisms` only; `retries`: attempts to authenticate after the first
     (RFC 6120 6.4.5: 2 to 5, UC 3-24: 2 or 3); `sasl_required`: put `<required/>` into `<mechanisms/>`
     (3-6); `bind_retries`: failed bind requests after the first (7.7.3: 5 to 10); `session`: name the
     session of RFC 3921 among the features (a request for it is the router's); `languages`: those of our
@@ -96,6 +97,8 @@ class C2SSettings:
 
     tls_required: bool = True
     mechanisms: tuple[str, ...] = field(default=tuple(sasl.MECHANISMS))
+    strong_accounts: frozenset[str] = frozenset()
+    strong_mechanisms: frozenset[str] = frozenset()
     retries: int = 2
     sasl_required: bool = False
     bind_retries: int = 5
@@ -425,10 +428,14 @@ class C2SStream:
 
     def _proven(self, proven: sasl.Proven) -> list[Action]:
         talk = self._talk
+        mechanism = talk.mechanism
+        settings = self._settings
+        # said only to who knows the password: nobody else learns for which accounts (3-23.8, 3-23.9)
+        if str(proven.account) in settings.strong_accounts and mechanism not in settings.strong_mechanisms:
+            return self._failed(SaslFailure("mechanism-too-weak"))
         error = self._from_error(talk.opening, proven.account) if talk.tls else None
         if error is not None:
             return self._end(error)
-        mechanism = talk.mechanism
         self._negotiation = _Negotiation()  # what belongs to the replaced stream is forgotten (4.3.3)
         self._negotiation.tls = talk.tls
         self._negotiation.account = proven.account

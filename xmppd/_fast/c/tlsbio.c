@@ -2,6 +2,7 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 /* -- the BIO: reads what was lent, appends what is to go out; never waits, never ends ---------------------------------- */
@@ -124,10 +125,24 @@ static int give_ticket(tls_link *l) {
     return r == 1 ? TLS_DONE : ended(l, r);
 }
 
+static void empty(EVP_PKEY *k) {
+    EVP_PKEY_set_type(k, EVP_PKEY_EC); /* a new type: the key that was in it is freed and wiped, a new one never comes */
+    EVP_PKEY_free(k);
+}
+
+/* OpenSSL keeps the ephemeral keys while the connection lives: 4 KiB with P-256. Nothing asks for them once the secrets are
+ * derived (KeyUpdate and resumption derive from secrets), and NIST SP 800-56A r3 5.6.3.3 wants ours destroyed then. */
+static void forget_exchange(SSL *s) {
+    EVP_PKEY *k;
+    if (SSL_get_tmp_key(s, &k)) empty(k);
+    if (SSL_get_peer_tmp_key(s, &k)) empty(k);
+}
+
 int tls_step(tls_link *l) {
     ERR_clear_error();
     int r = SSL_do_handshake(l->ssl);
     if (r != 1) return ended(l, r);
+    forget_exchange(l->ssl);
     return l->flags & TLS_F_SERVER ? give_ticket(l) : TLS_DONE;
 }
 

@@ -34,6 +34,7 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "dscp": ("net.dscp",),
     "sasl-mechanisms": ("sasl.mechanisms",),
 }
+MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")
 # a run opens many connections from one address, fast, and fails to log in often
 ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096}
 
@@ -45,7 +46,9 @@ class Xmppd:
         self._program = program
         self._folder = Path(tempfile.mkdtemp(prefix="xmppd-conformance-"))
         self._config = self._folder / "xmppd.toml"
+        self._database = self._folder / "data" / "xmppd.sqlite"
         self._domains: list[str] = []
+        self._accounts: list[str] = []
         self._process = ServerProcess(self._folder / "log")
         # nobody else listens here, so that any port is free
         self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
@@ -79,6 +82,12 @@ class Xmppd:
             if name == "client-port":
                 plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
                 continue
+            if name == "mechanisms-too-weak":
+                wanted["sasl.strong_accounts"] = self._accounts if value else []
+                wanted["sasl.strong_mechanisms"] = [each for each in MECHANISMS if each not in (value or ())]
+                continue
+            if name == "accounts-unreachable":
+                continue  # no setting: see _hide_accounts
             if name not in KEYS:
                 raise Unsupported(f"xmppd has no setting for {name}")
             if value is not None:
@@ -133,7 +142,21 @@ class Xmppd:
             ca_file=str(self._folder / "tls" / "ca.pem"),
         )
 
+    def _hide_accounts(self, hidden: bool) -> None:
+        """The database of the accounts is away, as if its disk had been taken out; and there again."""
+        aside = self._database.with_suffix(".aside")
+        if hidden and self._database.exists():
+            self._database.rename(aside)
+        elif not hidden and aside.exists():
+            aside.rename(self._database)
+
     def change(self, settings: Settings) -> Facts:
+        facts = self._change(settings)
+        self._hide_accounts(bool(settings.get("accounts-unreachable")))
+        return facts
+
+    def _change(self, settings: Settings) -> Facts:
+        self._hide_accounts(False)
         written = self._written(settings)
         if written != self._config.read_text(encoding="utf-8"):
             self._config.write_text(written, encoding="utf-8")
@@ -162,6 +185,7 @@ class Xmppd:
 
     def add_account(self, jid: str, password: str) -> None:
         self._here("user", "add", jid, "--password-stdin", stdin=password + "\n")
+        self._accounts.append(jid)
 
     def disable_account(self, jid: str) -> None:
         self._here("user", "disable", jid)
