@@ -17,10 +17,10 @@ from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
 KeyKind = Literal["p256", "p384", "rsa2048", "ed25519"]
 
 
@@ -133,6 +133,7 @@ def make_cert(
     names: Sequence[str],
     *,
     kind: KeyKind = "p256",
+    key: Key | None = None,
     client: bool = False,
     days: int = 30,
     since_days: int = 1,
@@ -141,9 +142,9 @@ def make_cert(
     """A certificate for `names` (host names or addresses), signed by `ca`.
 
     since_days, days: good from that long ago for that much longer.
-    client: for clientAuth besides serverAuth.  digest: of the signature, SHA-256 by default.
+    key: one that is there already.  client: for clientAuth besides serverAuth.  digest: of the signature, SHA-256 by default.
     """
-    key = make_key(kind)
+    key = key or make_key(kind)
     now = datetime.datetime.now(datetime.UTC)
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if client else [])]
     certificate = (

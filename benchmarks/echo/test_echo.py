@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.programs import Program, build_program, missing_tools, p256_certificate
+from benchmarks.programs import Program, build_program, missing_tools
 from benchmarks.ratio import judge
+from tests.certs import make_ca, make_cert
 
 HERE = Path(__file__).parent
 ROUNDS = 9
@@ -35,7 +36,7 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return p256_certificate(tmp_path_factory.mktemp("certificate"))
+    return make_cert(make_ca(), ["localhost"]).write(tmp_path_factory.mktemp("certificate"))
 
 
 class Server:

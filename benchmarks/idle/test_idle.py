@@ -12,8 +12,9 @@ import pytest
 
 from benchmarks.echo.test_echo import floor_server, layer_server
 from benchmarks.idle.hold import TLS_ECHO, growth_kib
-from benchmarks.programs import missing_tools, p256_certificate
+from benchmarks.programs import missing_tools
 from benchmarks.ratio import GOALS
+from tests.certs import make_ca, make_cert
 
 pytestmark = [
     pytest.mark.skipif(missing_tools() is not None, reason=f"not measured: {missing_tools()}"),
@@ -24,7 +25,7 @@ pytestmark = [
 def test_idle_connection_of_the_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenSSL keeps the keys of the exchange while a connection lives, 3.4 KiB with P-256; the layer does not."""
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
-    certificate = p256_certificate(tmp_path)
+    certificate = make_cert(make_ca(), ["localhost"]).write(tmp_path)
     script = tmp_path / "script"
     layer = {}
     for groups in "X25519", "P-256":

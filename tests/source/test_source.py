@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 # ---- arrows (docs/architecture.md) -------------------------------------------------------------------------
 
-LEFT_OF_ALL: Final = frozenset({"errors", "ns", "clock", "events", "jid", "records"})
+LEFT_OF_ALL: Final = frozenset({"errors", "ns", "clock", "address", "events", "jid", "records"})
 CORE: Final = LEFT_OF_ALL | {"_fast"}
 SETTINGS: Final = frozenset({"config", "profile"})
 HANDED_IN: Final = frozenset(

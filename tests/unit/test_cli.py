@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import io
 import json
 import os
@@ -26,10 +25,9 @@ import click
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.certs import make_ca, make_cert
 from xmppd import config as configuration
 from xmppd.auth import LocalAuth
 from xmppd.cli import importing, main
@@ -383,30 +381,16 @@ def test_names_that_are_too_long(site: Path, call: Call) -> None:
     assert "File name too long" in done.err
 
 
-def _certificate(folder: Path, key: Any) -> None:
-    """A certificate for localhost that signs itself, in the place of the one there."""
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=90))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "localhost.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (folder / "localhost.key").write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-
-
 def test_check_knows_keys_that_no_handshake_can_use(site: Path, call: Call) -> None:
     folder = site.parent / "tls"
+    ca = make_ca()
     for key, sentence in (
         (rsa.generate_private_key(65537, 1024), "ee key too small"),  # noqa: S505
         (ec.generate_private_key(ec.SECP256K1()), "no client takes a key like this"),
         (dsa.generate_private_key(2048), "no client takes a key like this"),
         (rsa.generate_private_key(65537, 2048), None),
     ):
-        _certificate(folder, key)
+        make_cert(ca, ["localhost"], key=key, days=90).write(folder, "localhost")
         found = call("-c", site, "check", "--json").data["found"]
         assert len(found) == (1 if sentence else 0), found
         assert (sentence or "") in "".join(each["text"] for each in found)

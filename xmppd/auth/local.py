@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import logging
 import math
 import os
@@ -25,6 +24,7 @@ from typing import Final, Literal
 import msgspec
 
 from xmppd import clock
+from xmppd.address import address_group
 from xmppd.auth.scram import DEFAULT_ITERATIONS, HASHES, SALT_BYTES, PasswordThreads, derive, matches
 from xmppd.errors import SaslFailure
 from xmppd.events import count, fields
@@ -116,7 +116,7 @@ class LocalAuth:
 
     async def verify(self, username: str, domain: str, password: str, address: str) -> Verdict:
         """Check a PLAIN password of a client at `address`; one PBKDF2, whether the account exists or not."""
-        source = _source(address)
+        source = address_group(address)
         if self._checking[source] >= self.settings.plain_per_address:
             return self._deferred(address, "too many passwords of this address are being checked")
         self._checking[source] += 1
@@ -256,19 +256,6 @@ def _rank(noise: bytes, weight: int) -> float:
     """Weighted rendezvous hashing: the highest rank wins as often as its weight says."""
     uniform = (int.from_bytes(noise[:6]) + 0.5) / 2**48  # strictly between 0 and 1
     return -weight / math.log(uniform)
-
-
-def _source(address: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 of an IPv6 address."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
 
 
 def load_secret(directory: Path) -> bytes:

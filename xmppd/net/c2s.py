@@ -16,6 +16,7 @@ from xmppd._fast.reader import Limits, Stanza, StreamHeader, StreamReader
 from xmppd._fast.route import Resource, RouteTable
 from xmppd._fast.tls import TLSContext
 from xmppd._fast.wire import Allowance, Wire
+from xmppd.address import address_group
 from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.events import count, fields
 from xmppd.jid import JID, JIDError
@@ -202,18 +203,6 @@ class Source:
     def __init__(self, group: str) -> None:
         self.group = group
         self.connections = 0
-
-
-def address_group(address: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 of an IPv6 address."""
-    if ":" not in address:
-        return address
-    head, _, tail = address.partition("::")
-    groups = head.split(":") if head else []
-    if "::" in address:
-        groups += ["0"] * (8 - len(groups) - (len(tail.split(":")) if tail else 0))
-        groups += tail.split(":") if tail else []
-    return ":".join(groups[:4]) + "::/64"
 
 
 def _served_name(sni: str) -> str:
