@@ -29,6 +29,8 @@ Settings have the same names for all servers, and are absent or null where the s
     sasl-mechanisms      names of the mechanisms offered, best first (3-23)
     mechanisms-too-weak  names of mechanisms that policy forbids for the accounts under test (3-23)
     accounts-unreachable true: what holds the accounts cannot be asked (3-23)
+    storage-locked       true: what holds rosters and messages cannot be written (6-21, 6-25)
+    roster-items         contacts that a roster may have (6-25)
     client-port          serve clients on this port, on any loopback address (1-5)
     starttls-required    false: streams without TLS may log in (2-1); a good server refuses it
 """

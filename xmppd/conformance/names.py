@@ -1,4 +1,4 @@
-"""The names of RFC 6120 that checks speak of."""
+"""The names of RFC 6120 and RFC 6121 that checks speak of."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ BIND: Final = "urn:ietf:params:xml:ns:xmpp-bind"
 CLIENT: Final = "jabber:client"
 SERVER: Final = "jabber:server"
 PING: Final = "urn:xmpp:ping"
+ROSTER: Final = "jabber:iq:roster"
+DELAY: Final = "urn:xmpp:delay"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
 # RFC 6120 4.9.3

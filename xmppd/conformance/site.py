@@ -21,6 +21,7 @@ class Site:
         self.subject = subject
         self.transcript = transcript
         self._connections: list[Connection] = []
+        self._connections_before = 0
         self._is_changed = False
 
     # ---- the server
@@ -95,6 +96,20 @@ class Site:
             self.launcher.stop()
         self.note("the server was told to stop")
 
+    def restart(self) -> None:
+        """Stop the server in order and start it again; no connection stays."""
+        self.hang_up()
+        with self._launcher_asked():
+            self.subject.follow(self.launcher.restart())
+        self.note("the server was stopped in order, and started again")
+
+    def kill_and_start(self) -> None:
+        """End the server without giving it a chance to say anything, and start it again."""
+        with self._launcher_asked():
+            self.launcher.kill()
+            self.subject.follow(self.launcher.restart())
+        self.note("the server was killed, and started again")
+
     def end_session(self, jid: str) -> None:
         """Let the server close a stream, as an administrator can."""
         with self._launcher_asked():
@@ -131,16 +146,22 @@ class Site:
 
     # ---- connections
 
-    def connect(self, domain: str = "", *, ipv6: bool = False) -> Client:
-        """A TCP connection on which nothing has been said."""
+    def connection(self, *, ipv6: bool = False) -> Connection:
+        """A TCP connection that is closed when the check ends."""
         address = (self.subject.host, self.subject.port)
         if ipv6:
             if self.subject.port6 is None:
                 raise CouldNotTest("no address of the server in IPv6 is known")
             address = ("::1", self.subject.port6)
-        connection = Connection(address, f"c{len(self._connections) + 1}", self.transcript)
+        connection = Connection(
+            address, f"c{self._connections_before + len(self._connections) + 1}", self.transcript
+        )
         self._connections.append(connection)
-        return Client(connection, self.subject, domain or self.domain)
+        return connection
+
+    def connect(self, domain: str = "", *, ipv6: bool = False) -> Client:
+        """A client that has connected and said nothing."""
+        return Client(self.connection(ipv6=ipv6), self.subject, domain or self.domain)
 
     def login(self, number: int = 0, resource: str | None = None) -> Client:
         """A client of an account that has bound a resource."""
@@ -150,9 +171,15 @@ class Site:
         """Keep something that was seen as evidence."""
         self.transcript.add("--", EVENT, text)
 
-    def end(self) -> None:
-        """The check is over: no connection stays, and the settings are as before."""
+    def hang_up(self) -> None:
+        """End all connections of the check until now."""
         for connection in self._connections:
             connection.close()
+        self._connections_before += len(self._connections)
+        self._connections.clear()
+
+    def end(self) -> None:
+        """The check is over: no connection stays, and the settings are as before."""
+        self.hang_up()
         if self._is_changed and self.subject.launcher is not None:
             self.subject.follow(self.subject.launcher.change({}))

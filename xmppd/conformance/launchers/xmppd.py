@@ -1,4 +1,4 @@
-"""The launcher of xmppd. It uses nothing but the command line of the server, as anybody could.
+"""The launcher of xmppd. It uses nothing but the command line of the server, and SQLite, as anybody could.
 
 `python -m xmppd.conformance.launchers.xmppd` is the same launcher as a program.
 """
@@ -9,6 +9,7 @@ import json
 import secrets
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -32,11 +33,12 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "unfinished-bytes": ("limits.partial_bytes_total",),
     "starttls-required": ("tls.required",),  # there is no such key, which the server says
     "dscp": ("net.dscp",),
+    "roster-items": ("limits.roster_items",),
     "sasl-mechanisms": ("sasl.mechanisms",),
 }
 MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")
-# a run opens many connections from one address, fast, and fails to log in often
-ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096}
+# a run opens many connections from one address, fast, fails to log in often, and need not wait for its own lock
+ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096, "store.busy_timeout_s": 0.5}
 
 
 class Xmppd:
@@ -50,6 +52,7 @@ class Xmppd:
         self._domains: list[str] = []
         self._accounts: list[str] = []
         self._process = ServerProcess(self._folder / "log")
+        self._lock: sqlite3.Connection | None = None
         # nobody else listens here, so that any port is free
         self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
         self._version = ""
@@ -79,6 +82,8 @@ class Xmppd:
         wanted = dict(ROOM)
         plain = self._plain
         for name, value in settings.items():
+            if name == "storage-locked":
+                continue
             if name == "client-port":
                 plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
                 continue
@@ -150,13 +155,24 @@ class Xmppd:
         elif not hidden and aside.exists():
             aside.rename(self._database)
 
+    def _lock_storage(self, locked: bool) -> None:
+        """Hold the database's lock as another program might, or give it back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if locked:
+            self._lock = sqlite3.connect(self._database, isolation_level=None, check_same_thread=False)
+            self._lock.execute("BEGIN IMMEDIATE")
+
     def change(self, settings: Settings) -> Facts:
         facts = self._change(settings)
         self._hide_accounts(bool(settings.get("accounts-unreachable")))
+        self._lock_storage(bool(settings.get("storage-locked")))
         return facts
 
     def _change(self, settings: Settings) -> Facts:
         self._hide_accounts(False)
+        self._lock_storage(False)
         written = self._written(settings)
         if written != self._config.read_text(encoding="utf-8"):
             self._config.write_text(written, encoding="utf-8")
@@ -208,6 +224,7 @@ class Xmppd:
         return done.stdout
 
     def close(self) -> None:
+        self._lock_storage(False)
         self.stop()
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
