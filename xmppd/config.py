@@ -352,14 +352,15 @@ class SASL(Struct, frozen=True, kw_only=True):
 class Routing(Struct, frozen=True, kw_only=True):
     """Where UC XMPP 2013 and RFC 6121 read the rules of delivery differently."""
 
-    # 5-19, 5-20
-    reach_without_presence: Annotated[
-        bool,
+    # 5-18, 5-19, 5-20
+    delivery: Annotated[
+        Literal["uc-2013", "rfc-6121"],
         setting(
-            "A message to an account whose resources have all sent no presence reaches these resources.",
+            "How RFC 6121 8.5 is read; uc-2013: a full address that nobody has is as the bare one, resources without "
+            "presence get messages if nobody else does, a headline to no account comes back.",
             "live",
         ),
-    ] = True
+    ] = "uc-2013"
     # 5-21
     iq_needs_presence: Annotated[
         bool,
@@ -437,15 +438,97 @@ class Limits(Struct, frozen=True, kw_only=True):
     burst_s: Annotated[
         float, setting("How many seconds' worth of these rates may come at once.", gt=0, le=3600)
     ] = 5.0
+    account_jobs: Annotated[
+        int,
+        setting(
+            "Changes of one account that may wait for the disk; else resource-constraint.",
+            "live",
+            ge=1,
+            le=100_000,
+        ),
+    ] = 1000
+    idle_accounts: Annotated[
+        int, setting("Accounts kept in memory that nobody is connected to.", "live", ge=0, le=1_000_000)
+    ] = 1000
+    directed_presences: Annotated[
+        int,
+        setting(
+            "Addresses a resource may have sent directed presence to; else resource-constraint.",
+            "live",
+            ge=1,
+            le=100_000,
+        ),
+    ] = 1000
+    kept_requests: Annotated[
+        int,
+        setting(
+            "Subscription requests kept for an account until it answers; else resource-constraint.",
+            "live",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 50
+    kept_request_bytes: Annotated[
+        int,
+        setting(
+            "Largest request kept whole; a larger one is kept without its content.", "live", ge=0, le=MIB
+        ),
+    ] = 4096
     roster_items: Annotated[
         int, setting("Items of one roster; else resource-constraint.", "live", ge=1, le=100_000)
-    ] = 1000
+    ] = 5000
+    roster_bytes: Annotated[
+        int,
+        setting(
+            "Size of one roster as it is sent, at most output_bytes; else resource-constraint.",
+            "live",
+            ge=4096,
+            le=1024 * MIB,
+        ),
+    ] = 786_432
     roster_name_bytes: Annotated[
         int, setting("Longest name of a roster item or group; else not-acceptable.", "live", ge=16, le=65_536)
     ] = 1024
     roster_groups: Annotated[
         int, setting("Groups of one roster item; else not-acceptable.", "live", ge=1, le=1024)
     ] = 64
+
+
+class Offline(Struct, frozen=True, kw_only=True):
+    """Messages that are kept for accounts that nobody can be reached at (XEP-0160)."""
+
+    messages: Annotated[
+        int,
+        setting(
+            "Messages kept for one account; else service-unavailable. 0: none are.",
+            "live",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 1000
+    bytes: Annotated[
+        int,
+        setting("Bytes they may have together; else service-unavailable.", "live", ge=16_384, le=1024 * MIB),
+    ] = 16 * MIB
+    queue_bytes: Annotated[
+        int,
+        setting(
+            "Bytes of messages to all accounts that may wait for the disk; else resource-constraint.",
+            "live",
+            ge=MIB,
+            le=1024 * MIB,
+        ),
+    ] = 64 * MIB
+    page_messages: Annotated[
+        int,
+        setting("Kept messages sent at a time; the next when the client has read.", "live", ge=1, le=10_000),
+    ] = 200
+    page_bytes: Annotated[
+        int, setting("Bytes of kept messages sent at a time, or one message.", "live", ge=4096, le=16 * MIB)
+    ] = 65_536
+    drains: Annotated[
+        int, setting("Accounts whose kept messages are read from the disk at a time.", "live", ge=1, le=1024)
+    ] = 4
 
 
 class Store(Struct, frozen=True, kw_only=True):
@@ -461,7 +544,13 @@ class Store(Struct, frozen=True, kw_only=True):
         int, setting("Reads that may wait; else resource-constraint.", "restart", ge=1, le=1_000_000)
     ] = 1000
     deadline_s: Annotated[
-        float, setting("Longest wait for an answer of the database.", "restart", gt=0, le=600)
+        float,
+        setting(
+            "Longest wait for an answer of the database; what has not begun by then is not done.",
+            "restart",
+            gt=0,
+            le=600,
+        ),
     ] = 10.0
     busy_timeout_s: Annotated[
         float, setting("Longest wait for another program's lock on the database.", "restart", gt=0, le=600)
@@ -544,6 +633,7 @@ class Config(Struct, frozen=True, kw_only=True):
     sasl: Annotated[SASL, setting("Authentication.")] = SASL()
     routing: Annotated[Routing, setting("Readings of the rules of delivery.")] = Routing()
     limits: Annotated[Limits, setting("What one peer may use.")] = Limits()
+    offline: Annotated[Offline, setting("Messages kept for later.")] = Offline()
     store: Annotated[Store, setting("What survives a restart.")] = Store()
     log: Annotated[Log, setting("The log.")] = Log()
     admin: Annotated[Admin, setting("The admin socket.")] = Admin()
@@ -839,6 +929,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, tuple[str | int, ...]
     if set(config.sasl.strong_mechanisms).isdisjoint(config.sasl.mechanisms) and config.sasl.strong_accounts:
         yield "sasl.strong_mechanisms: none of them is in sasl.mechanisms", ("sasl", "strong_mechanisms")
     limits = config.limits
+    if limits.roster_bytes > limits.output_bytes:
+        yield "limits.roster_bytes is above limits.output_bytes", ("limits", "roster_bytes")
     if limits.preauth_stanza_bytes > limits.stanza_bytes:
         yield "limits.preauth_stanza_bytes is above limits.stanza_bytes", ("limits", "preauth_stanza_bytes")
     for name in ("partial_bytes_total", "output_bytes"):

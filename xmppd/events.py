@@ -25,10 +25,18 @@ COUNTERS: Final[dict[str, str]] = {
     "streams_overflowed": "connections dropped because the client did not read",
     "streams_negotiation_timeout": "connections closed because negotiation took too long",
     "streams_idle_timeout": "connections closed because a ping was not answered",
+    "account_jobs_refused": "changes of an account refused: too many wait",
+    "directed_refused": "directed presence refused: too many of the resource",
+    "requests_refused": "subscription requests refused: too many wait for the account's answer",
+    "rosters_refused": "roster changes refused: too many items or bytes",
     "stream_errors": "stream errors sent",
     "stanza_errors": "stanza errors sent",
     "stanzas_routed": "stanzas delivered to a local resource",
     "partial_bytes_evicted": "connections dropped because partial stanzas held too much memory",
+    "offline_kept": "messages kept for accounts that nobody could be reached at, after their commit",
+    "offline_refused": "messages that could not be kept: quota, queue or disk; their senders were told",
+    "offline_delivered": "kept messages given to a stream",
+    "offline_not_removed": "messages delivered that could not be removed from the disk yet",
     "store_queue_full": "writes refused because the store's queue was full",
 }
 

@@ -51,7 +51,7 @@ DEFAULTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "groups": ["X25519", "P-256", "P-384"],
             "client_certificates": "off",
         },
-        "routing": {"reach_without_presence": False, "iq_needs_presence": True},
+        "routing": {"delivery": "rfc-6121", "iq_needs_presence": True},
     },
 }
 
@@ -119,8 +119,8 @@ def _sessions(config: Config) -> Iterator[str]:
         yield "an account cannot have two connected resources"
 
 
-def _presence_first(config: Config) -> Iterator[str]:
-    if not config.routing.reach_without_presence:
+def _delivery(config: Config) -> Iterator[str]:
+    if config.routing.delivery != "uc-2013":
         yield "a message does not reach an account whose connected resources have sent no presence"
 
 
@@ -170,7 +170,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         Rule("3-8", "log.level", "warnings are logged", _log_level),
         Rule("3-24", "sasl.retries", "two or three retries", _retries),
         Rule("4-5", "limits.sessions_per_account", "two resources or more", _sessions),
-        Rule("5-19", "routing.reach_without_presence", "true", _presence_first),
+        Rule("5-19", "routing.delivery", "uc-2013", _delivery),
         Rule("5-21", "routing.iq_needs_presence", "false", _iq_for_strangers),
         Rule("13-1", "net.dscp", MARK, lambda config: _marked(config.net.dscp)),
         Rule(

@@ -8,6 +8,9 @@ import msgspec
 
 Subscription = Literal["none", "to", "from", "both"]
 
+# a message to be kept: id of the account, its place in the account's order, the stanza as it will be delivered
+Row = tuple[int, int, bytes]
+
 
 class RosterItem(msgspec.Struct, frozen=True, gc=False):
     """What an account knows of one contact.
@@ -29,3 +32,20 @@ class RosterItem(msgspec.Struct, frozen=True, gc=False):
     def visible(self) -> RosterItem | None:
         """The part that clients see; None if they see nothing."""
         return msgspec.structs.replace(self, pending_in=None) if self.listed else None
+
+
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """What is kept for an account until it can be delivered: how much, and the last place given."""
+
+    messages: int = 0
+    octets: int = 0
+    last: int = 0
+
+
+class AccountRecord(msgspec.Struct, frozen=True):
+    """What is read of an account when it is first needed."""
+
+    id: int
+    version: int  # of the roster
+    items: list[RosterItem]
+    waiting: Waiting = Waiting()

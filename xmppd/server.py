@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import gc
 import logging
 import os
 import resource
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import uvloop
 
 from xmppd import config as configuration
@@ -32,7 +35,9 @@ from xmppd._fast.tls import (
 from xmppd._fast.wire import Allowance, tick
 from xmppd.auth import LocalAuth
 from xmppd.config import Config, Domain
-from xmppd.core import iq
+from xmppd.core import iq, messages
+from xmppd.core.delivery import RFC6121, UC
+from xmppd.core.offline import OfflineSettings
 from xmppd.core.router import Router
 from xmppd.core.sessions import Sessions
 from xmppd.core.site import CoreSettings, Site
@@ -49,7 +54,7 @@ from xmppd.ops.health import Health
 from xmppd.ops.notify import Supervisor
 from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
-from xmppd.records import RosterItem
+from xmppd.records import AccountRecord, RosterItem, Row
 from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull
 from xmppd.stream.c2s import C2SSettings, HostFacts
 
@@ -77,20 +82,27 @@ class Records:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def load(self, account: JID) -> tuple[int, int, list[RosterItem]] | None:
+    async def load(self, account: JID) -> AccountRecord | None:
         if account.local is None:
             return None
-        found = await _asked(self._store.rosters.find(account.local, account.domain))
-        if found is None:
-            return None
-        account_id, held = found
-        return account_id, held.version, held.items
+        return await _asked(self._store.rosters.find(account.local, account.domain))
 
     async def put(self, account_id: int, item: RosterItem) -> int:
         return await _asked(self._store.rosters.put(account_id, item))
 
     async def remove(self, account_id: int, contact: str) -> int | None:
         return await _asked(self._store.rosters.remove(account_id, contact))
+
+    async def keep(self, rows: Sequence[Row]) -> set[int]:
+        return await _asked(self._store.offline.keep(rows))
+
+    async def page(
+        self, account_id: int, after: int, messages: int, octets: int
+    ) -> Sequence[tuple[int, bytes]]:
+        return await _asked(self._store.offline.page(account_id, after, messages, octets))
+
+    async def drop(self, account_id: int, up_to: int) -> None:
+        await _asked(self._store.offline.drop(account_id, up_to))
 
 
 async def _asked(answer: Awaitable[T]) -> T:
@@ -297,9 +309,20 @@ class Server:
     def _on_late(self, late_s: float, where: str) -> None:
         self.health.report("loop-late", f"it was {late_s * 1000:.0f} ms late at {where}")
 
-    def _look_after_health(self) -> None:
+    def _look_at_store(self) -> bool:
+        """Whether the last write succeeded; says so."""
         store = self.store.health()
         self.health.set("store-failing", not store.ok, store.problem or "")
+        return store.ok
+
+    async def _try_store(self) -> None:
+        with contextlib.suppress(StoreError):  # which the store has logged
+            await self.store.probe()
+        self._look_at_store()
+
+    def _look_after_health(self) -> None:
+        if not self._look_at_store():
+            self.site.spawn(self._try_store())
         self.health.set(
             "log-dropping", self._writer.dropped > self._dropped, f"{self._writer.dropped} lines so far"
         )
@@ -317,6 +340,7 @@ class Server:
 
     def figures(self) -> dict[str, Any]:
         """What `status` shows of the rooms below."""
+        self._look_at_store()
         store = self.store.stats()
         return {
             "profile": self.config.profile,
@@ -337,6 +361,10 @@ class Server:
                 "reader_queue": store.reader_depth,
                 "database_bytes": store.database_bytes,
                 "wal_bytes": store.wal_bytes,
+            },
+            "offline": {
+                "waiting": self.site.offline.waiting,
+                "waiting_bytes": self.site.offline.waiting_octets,
             },
             "loop": {"stalls": self.watchdog.stalls, "worst_late_ms": round(self.watchdog.worst_s * 1000, 1)},
             "log": {"dropped": self._writer.dropped, "repeats_left_out": self._writer.repeats_left_out},
@@ -374,8 +402,7 @@ class Server:
         self.c2s.policy = _policy(config)
         set_cache_limit(config.limits.jid_cache_bytes)
         self._mark(config)
-        self.site.settings = _core_settings(config)
-        self.site.table.iq_needs_presence = self.site.settings.iq_needs_presence
+        self.site.configure(_core_settings(config))
         logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
         self.health.set("restart-needed", bool(by_need["restart"]), ", ".join(by_need["restart"]))
         self.config = config
@@ -414,7 +441,11 @@ class Server:
 
 
 def _routes() -> iq.Routes:
-    named = [*disco.FEATURES, *(name for feature in FEATURES for name in feature.FEATURES)]
+    named = [
+        *disco.FEATURES,
+        *messages.FEATURES,
+        *(name for feature in FEATURES for name in feature.FEATURES),
+    ]
     return iq.merge([disco.routes(named), *(feature.ROUTES for feature in FEATURES)])
 
 
@@ -424,15 +455,26 @@ def _dscp(config: Config, listener: configuration.Listener) -> int | None:
     return None if dscp == "off" else dscp
 
 
+# the keys of [limits] that the core has under the same name
+_CORE_LIMITS = {field.name for field in dataclasses.fields(CoreSettings)} & set(
+    configuration.Limits.__struct_fields__
+)
+
+
 def _core_settings(config: Config) -> CoreSettings:
     limits = config.limits
     return CoreSettings(
-        sessions_per_account=limits.sessions_per_account,
-        roster_items=limits.roster_items,
-        roster_name_bytes=limits.roster_name_bytes,
-        roster_groups=limits.roster_groups,
-        reach_without_presence=config.routing.reach_without_presence,
+        **{name: getattr(limits, name) for name in _CORE_LIMITS},
+        answer_s=config.store.deadline_s,
+        delivery=UC if config.routing.delivery == "uc-2013" else RFC6121,
         iq_needs_presence=config.routing.iq_needs_presence,
+        offline=OfflineSettings(
+            **{
+                **msgspec.structs.asdict(config.offline),
+                # a page is never what makes the output of a client too much
+                "page_bytes": min(config.offline.page_bytes, limits.output_bytes // 2),
+            }
+        ),
     )
 
 

@@ -87,7 +87,7 @@ def test_a_stream_is_slowed_down_not_lost(make_site):
 
 def test_a_client_that_never_reads_is_dropped_and_nobody_else_waits(make_site):
     site = make_site(
-        "[limits]\noutput_bytes = 65536\nstanzas_per_s = 1000000\nbytes_per_s = 1000000000\n",
+        "[limits]\noutput_bytes = 65536\nstanza_bytes = 65536\nroster_bytes = 65536\nstanzas_per_s = 1000000\nbytes_per_s = 1000000000\n",
         users=("alice", "bob", "eve"),
     )
     with site.login("alice") as alice, site.login("bob") as bob, site.login("eve") as deaf:
@@ -160,17 +160,22 @@ def test_half_open_sockets_do_not_hold_places_for_ever(make_site):
 def test_unfinished_stanzas_of_all_together_are_limited(make_site):
     """The oldest connection that is not logged in goes, and what it held with it; then whoever passes the limit."""
     site = make_site(
-        "[limits]\npartial_bytes_total = 1048576\nbytes_per_s = 1000000000\nstanza_bytes = 4000000\n"
-        "[stream]\nclose_timeout_s = 30\n"
+        "[limits]\npartial_bytes_total = 1048576\nbytes_per_s = 1000000000\nstanza_bytes = 1000000\n"
+        "output_bytes = 1000000\n[stream]\nclose_timeout_s = 30\n",
+        users=("alice", "bob", "eve"),
     )
-    with site.login("alice") as greedy, site.connect() as slow, site.login("bob") as bob:
+    with (
+        site.login("alice") as first,
+        site.connect() as slow,
+        site.login("eve") as greedy,
+        site.login("bob") as bob,
+    ):
         slow.open()
         slow.send("<auth")
+        first.send("<message><body>" + "x" * 900_000)
         bob.fence()
-        greedy.send("<message><body>")
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for _ in range(60):
-                greedy.send("x" * 50_000)
+            greedy.send("<message><body>" + "x" * 900_000)
         assert condition(slow.next()) == "resource-constraint"
         assert slow.read_to_end() == b""
         assert slow.received.endswith(b"</stream:stream>")

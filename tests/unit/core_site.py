@@ -9,7 +9,7 @@ import functools
 import socket
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from xmppd._fast.conn import NetLoop, PyHandler
@@ -21,7 +21,7 @@ from xmppd.core.site import CoreSettings, Site
 from xmppd.errors import StanzaError, StreamError
 from xmppd.features import disco, ping, roster, session, time, version
 from xmppd.jid import JID
-from xmppd.records import RosterItem
+from xmppd.records import AccountRecord, RosterItem, Row, Waiting
 
 HOST = "example.org"
 
@@ -37,7 +37,7 @@ def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 
 class FakeRecords:
-    """Rosters in memory. `fail` is raised by the next calls for these accounts; `gate` holds back every answer."""
+    """Rosters and messages in memory. `fail` is raised by the next calls for these accounts; `gate` holds back every answer."""
 
     def __init__(self) -> None:
         self.ids: dict[str, int] = {}
@@ -47,6 +47,10 @@ class FakeRecords:
         self.fail_put: dict[int, Exception] = {}
         self.gate: asyncio.Event | None = None
         self.loads = 0
+        self.kept: dict[int, dict[int, bytes]] = defaultdict(dict)
+        self.fail_keep: Exception | None = None
+        self.fail_page: Exception | None = None
+        self.fail_drop: Exception | None = None
 
     def add(self, name: str) -> int:
         self.ids[f"{name}@{HOST}"] = new = len(self.items) + 1
@@ -54,18 +58,24 @@ class FakeRecords:
         return new
 
     def delete(self, name: str) -> None:
-        self.items[self.ids.pop(f"{name}@{HOST}")].clear()
+        gone = self.ids.pop(f"{name}@{HOST}")
+        self.items[gone].clear()
+        self.kept[gone].clear()
 
     async def _wait(self) -> None:
         if self.gate is not None:
             await self.gate.wait()
 
-    async def load(self, account: JID) -> tuple[int, int, list[RosterItem]] | None:
+    async def load(self, account: JID) -> AccountRecord | None:
         self.loads += 1
         if (error := self.fail_load.get(str(account))) is not None:
             raise error
         id_ = self.ids.get(str(account))
-        found = None if id_ is None else (id_, self.version, list(self.items[id_].values()))
+        found = None
+        if id_ is not None:
+            kept = self.kept[id_]
+            waiting = Waiting(len(kept), sum(map(len, kept.values())), max(kept, default=0))
+            found = AccountRecord(id_, self.version, list(self.items[id_].values()), waiting)
         await self._wait()
         return found
 
@@ -86,6 +96,33 @@ class FakeRecords:
         self.items[account_id].pop(contact, None)
         self.version += 1
         return self.version
+
+    async def keep(self, rows: Sequence[Row]) -> set[int]:
+        await self._wait()
+        if self.fail_keep is not None:
+            raise self.fail_keep
+        known = set(self.ids.values())
+        for account_id, place, stanza in rows:
+            if account_id in known:
+                assert place not in self.kept[account_id]
+                self.kept[account_id][place] = stanza
+        return {account_id for account_id, _, _ in rows} - known
+
+    async def page(
+        self, account_id: int, after: int, messages: int, octets: int
+    ) -> Sequence[tuple[int, bytes]]:
+        await self._wait()
+        if self.fail_page is not None:
+            raise self.fail_page
+        return sorted(row for row in self.kept[account_id].items() if row[0] > after)[:messages]
+
+    async def drop(self, account_id: int, up_to: int) -> None:
+        await self._wait()
+        if self.fail_drop is not None:
+            raise self.fail_drop
+        kept = self.kept[account_id]
+        for place in [place for place in kept if place <= up_to]:
+            del kept[place]
 
 
 class FakeClient:
@@ -125,6 +162,25 @@ class FakeClient:
         return str(self.resource.jid)
 
 
+class FakeRemote:
+    """The other servers: what they were sent is kept; `refuses` is what they answer everything with."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.refuses: StanzaError | None = None
+
+    def send(self, to: JID, stanza: bytes, refused: Callable[[StanzaError], None]) -> None:
+        if self.refuses is not None:
+            refused(self.refuses)
+        else:
+            self.sent.append(stanza)
+
+    def read(self) -> list[ET.Element]:
+        """The stanzas since the last look."""
+        sent, self.sent = self.sent, []
+        return [ET.fromstring(b"<s xmlns='jabber:client'>" + stanza + b"</s>")[0] for stanza in sent]  # noqa: S314
+
+
 class CoreSite:
     """Use as `async with`."""
 
@@ -137,6 +193,7 @@ class CoreSite:
         routes = iq.merge([disco.routes(disco.FEATURES), *(module.ROUTES for module in modules)])
         self.router = Router(self.site, routes)
         self.sessions = Sessions(self.site)
+        self.remote = FakeRemote()
         self._peers: list[socket.socket] = []
 
     async def __aenter__(self) -> CoreSite:
@@ -160,6 +217,16 @@ class CoreSite:
         account = JID.parse(f"{name}@{HOST}")
         client.resource = await self.sessions.bind(account, resource, client.conn, None, client)
         return client
+
+    def federate(self) -> FakeRemote:
+        """From now on other servers can be reached."""
+        self.site.remote = self.remote
+        return self.remote
+
+    def receive(self, from_: str, stanza: str) -> None:
+        """Presence from another server."""
+        parsed = Stanza.parse(stanza.encode())
+        self.router.receive_presence(JID.parse(from_), parsed, JID.parse(parsed.to))
 
     async def settle(self) -> None:
         """Until all that was asked has been done and sent."""

@@ -295,7 +295,7 @@ def test_another_profile_needs_a_restart() -> None:
         ("tls.ciphers", "restart"),
         ("tls.groups", "restart"),
         ("tls.client_certificates", "restart"),
-        ("routing.reach_without_presence", "restart"),
+        ("routing.delivery", "restart"),
         ("routing.iq_needs_presence", "restart"),
     }
     assert config.in_force(old, new) is old

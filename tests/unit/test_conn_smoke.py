@@ -282,3 +282,73 @@ def test_outgoing(context: TLSContext, ca: Cert, tmp_path: Path) -> None:
             assert await server.handlers[0].ended() == "close_notify"
 
     run(main())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_what_the_kernel_has_taken_is_told(context: TLSContext, trusting: ssl.SSLContext, tls: bool) -> None:
+    """In order, each once, when the peer has made room; never for a connection that ended before."""
+
+    async def main() -> None:
+        async with serving(context, direct_tls=tls, out_limit_bytes=1 << 26) as server:
+            kwargs = {"ssl": trusting, "server_hostname": "xmpp.example"} if tls else {}
+            reader, writer = await server.connect(limit=1 << 16, **kwargs)
+            writer.write(b"x")
+            await reader.readexactly(1)
+            conn = server.handlers[0].conn
+            assert conn is not None
+            taken: list[str] = []
+            first = asyncio.Event()
+
+            def note(what: str) -> None:
+                assert not conn.pending_out or what != "third"
+                taken.append(what)
+                first.set()
+
+            conn.when_taken(lambda: note("nothing"))  # all that was written is out
+            await asyncio.wait_for(first.wait(), WAIT_S)
+            conn.write(b"a" * 1000)
+            conn.when_taken(lambda: note("first"))
+            conn.write(b"b" * 20_000_000)
+            conn.when_taken(lambda: note("second"))
+            conn.write(b"c")
+            conn.when_taken(lambda: note("third"))
+            while "first" not in taken:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.05)  # nobody reads: no room
+            assert taken == ["nothing", "first"]
+            await reader.readexactly(20_001_001)
+            while len(taken) < 4:
+                await asyncio.sleep(0.001)
+            assert taken == ["nothing", "first", "second", "third"]
+
+            conn.write(b"d" * 50_000_000)
+            conn.when_taken(lambda: note("never"))
+            await asyncio.sleep(0.01)
+            conn.abort()
+            conn.when_taken(lambda: note("never"))
+            assert await server.handlers[0].ended() == "local"
+            assert taken[-1] == "third"
+            writer.close()
+
+    run(main())
+
+
+def test_a_broken_callback_of_what_was_taken_ends_its_connection_only() -> None:
+    async def main() -> None:
+        async with serving() as server:
+            reader, writer = await server.connect()
+            other_reader, other_writer = await server.connect()
+            writer.write(b"x")
+            other_writer.write(b"y")
+            await reader.readexactly(1)
+            await other_reader.readexactly(1)
+            conn = next(h.conn for h in server.handlers if h.data == b"x")
+            assert conn is not None
+            conn.when_taken(lambda: 1 / 0)
+            assert await reader.read() == b""
+            other_writer.write(b"z")
+            assert await other_reader.readexactly(1) == b"z"
+            writer.close()
+            other_writer.close()
+
+    run(main())

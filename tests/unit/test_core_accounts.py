@@ -100,9 +100,8 @@ async def test_contacts_forget_full_addresses_of_a_deleted_account_too():
 
 @in_loop
 async def test_a_full_queue_refuses():
-    async with CoreSite() as core:
+    async with CoreSite(account_jobs=2) as core:
         ann = await core.login("ann")
-        core.site.accounts._queue_limit = 2
         core.records.gate = asyncio.Event()
         for n in range(5):
             ann.send(

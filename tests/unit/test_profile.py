@@ -25,7 +25,7 @@ BREAKS = [
     ('[[listeners]]\naddress = "[::]:5269"\nkind = "s2s"', "1-31", "listeners.kind"),
     ('[log]\nlevel = "error"', "3-8", "log.level"),
     ("[limits]\nsessions_per_account = 1", "4-5", "limits.sessions_per_account"),
-    ("[routing]\nreach_without_presence = false", "5-19", "routing.reach_without_presence"),
+    ("[routing]\ndelivery = 'rfc-6121'", "5-19", "routing.delivery"),
     ("[routing]\niq_needs_presence = true", "5-21", "routing.iq_needs_presence"),
     ('[net]\ndscp = "off"', "13-1", "net.dscp"),
     ('[net]\noutgoing_dscp = "off"', "13-1", "net.outgoing_dscp"),

@@ -199,6 +199,8 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
     connection.execute(
         "INSERT INTO account (id, local, domain, created_at) VALUES (7, 'old', 'example.org', 1400000000)"
     )
+    if version >= 2:
+        connection.execute("INSERT INTO roster (account_id, version) VALUES (7, 1)")
     connection.close()
 
     async def main() -> None:
@@ -214,7 +216,7 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
     connection = sqlite3.connect(tmp_path / "xmppd.sqlite")
     assert schema_version(connection) == SCHEMA_VERSION
     names = [row["name"] for row in Database(connection)["_sqlite_migrations"].rows]
-    assert names == ["0001_accounts", "0002_rosters"]
+    assert names == ["0001_accounts", "0002_rosters", "0003_offline"]
     connection.close()
 
 
@@ -490,7 +492,7 @@ def test_after_a_restore_no_version_means_another_roster(tmp_path: Path) -> None
     async def put(contact: str) -> int:
         async with Store.open(tmp_path) as store:
             found = await store.rosters.find("alice", "example.org")
-            account_id = found[0] if found else (await store.accounts.create("alice", "example.org", KEYS)).id
+            account_id = found.id if found else (await store.accounts.create("alice", "example.org", KEYS)).id
             return await store.rosters.put(account_id, RosterItem(contact))
 
     asyncio.run(put("a@example.net"))

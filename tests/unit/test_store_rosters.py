@@ -160,8 +160,10 @@ class RosterMachine(RuleBasedStateMachine):
         for name in NAMES:
             found = self.runner.run(self.store.rosters.find(name, DOMAIN))
             account_id = self.accounts[name].id if name in self.accounts else None
-            assert (None if found is None else found[0]) == account_id
-            assert found is None or found[1] == self.runner.run(self.store.rosters.load(found[0]))
+            assert (None if found is None else found.id) == account_id
+            if found is not None:
+                roster = self.runner.run(self.store.rosters.load(found.id))
+                assert (found.version, found.items) == (roster.version, roster.items)
 
 
 TestRosterMachine = RosterMachine.TestCase

@@ -271,15 +271,18 @@ async def test_a_full_queue_refuses_and_counts(path: Path) -> None:
 
 
 @in_loop
-async def test_no_answer_by_the_deadline(path: Path) -> None:
+async def test_what_has_not_begun_by_the_deadline_is_withdrawn(path: Path) -> None:
     writer = Writer(connect(path), deadline_s=0.05)
     with held(writer) as begun:
         waiting = writer.submit(INSERT, (1, "x"))
-        for job in (begun, waiting):
-            with pytest.raises(StoreTimeout, match=r"0\.05 s"):
-                await job
+        with pytest.raises(StoreTimeout, match=r"0\.05 s"):
+            await waiting
         assert writer.fault is not None  # a disk that hangs is a fault too
-        assert writer.stats().oldest_s == 0  # nobody waits any more
+        # what had begun has no answer before it is known
+        assert not begun.done()
+        assert writer.stats().depth == 1
+        assert writer.stats().oldest_s >= 0.05
+    await begun
     await writer.submit(INSERT, (2, "x"))  # the deadline counts for each job anew
     assert writer.fault is None
     assert rows(path) == [(2, "x")]  # what had not begun is not done any more

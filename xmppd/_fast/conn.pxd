@@ -80,6 +80,9 @@ cdef class Conn:
     cdef readonly Listener listener          # None for an adopted connection
     cdef readonly uint64_t bytes_in          # read from the socket
     cdef readonly uint64_t bytes_out         # taken by the kernel
+    cdef uint64_t passed                     # plaintext that has left `out` for the kernel or for `wire`
+    cdef uint64_t took                       # of that, what the kernel has for certain
+    cdef object marks                        # None, or a deque of (place in the plaintext, callback)
 
     cdef int cwrite(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int mark_dirty(self) except -1
@@ -181,6 +184,7 @@ cdef class NetLoop:
     cdef int send_cipher(self, Conn c) except -1
     cdef int flush(self, Conn c) except -1
     cdef int encrypt(self, Conn c) except -1
+    cdef int taken(self, Conn c) except -1
     cdef int shut(self, Conn c) except -1
     cdef int watermarks(self, Conn c) except -1
     # handshakes

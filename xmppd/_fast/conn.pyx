@@ -16,6 +16,7 @@ and if it must end, it ends for its handler at once and is freed when the worker
 
 import logging
 import os
+from collections import deque
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -352,6 +353,18 @@ cdef class Conn:
     cpdef int write(self, bytes data) except -1:
         """Append `data` to the output; sent at the end of the pass. What is written after close() is dropped."""
         return self.cwrite(<const unsigned char*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    def when_taken(self, callback not None):
+        """Call `callback()` when the kernel has taken all that is written by now, as it goes over the wire.
+
+        Never, if the connection ends before or is closing. An exception out of it closes the connection.
+        """
+        if self.flags & (F_CLOSING | F_DOOMED) or self.state == ST_CLOSED:
+            return
+        if self.marks is None:
+            self.marks = deque()
+        self.marks.append((self.passed + self.out.len, callback))
+        self.mark_dirty()
 
     # -- input
 
@@ -1096,10 +1109,17 @@ cdef class NetLoop:
                     if k < 0:
                         return 0
                     outbuf_drop(&c.out, k)
+                    c.passed += k
                 if c.state == ST_CLOSED:
                     return 0
                 if not c.out.len:
                     outbuf_free(&c.out)
+            if not c.wire.len:
+                c.took = c.passed
+            if c.marks is not None:
+                self.taken(c)
+                if c.state == ST_CLOSED:
+                    return 0
             if c.flags & F_CLOSING and not c.out.len and not c.wire.len:
                 return self.shut(c)
         if c.flags & F_BACKED or c.out.len + <size_t> c.wire.len > self.out_low:
@@ -1119,7 +1139,28 @@ cdef class NetLoop:
             self.send_cipher(c)
             if c.state == ST_CLOSED:
                 return 0
+            if not c.wire.len:
+                c.took = c.passed + pos
         outbuf_drop(&c.out, pos)
+        c.passed += pos
+        return 0
+
+    cdef int taken(self, Conn c) except -1:
+        """Tell who waits for what the kernel has."""
+        cdef object place
+        cdef object callback
+        try:
+            while c.marks is not None:
+                place, callback = c.marks[0]
+                if place > c.took:
+                    return 0
+                if len(c.marks) == 1:
+                    c.marks = None
+                else:
+                    c.marks.popleft()
+                callback()
+        except Exception:
+            self.blame(c, "taken")
         return 0
 
     cdef int shut(self, Conn c) except -1:
@@ -1176,6 +1217,7 @@ cdef class NetLoop:
             # plaintext the kernel has not taken yet: it goes before the handshake, as it is
             if outbuf_put(&c.wire, c.out.p, c.out.len):
                 raise MemoryError
+            c.passed += c.out.len
             outbuf_free(&c.out)
         c.base = c.ctx = ctx
         if tls_attach(
@@ -1352,6 +1394,7 @@ cdef class NetLoop:
             return 0
         self.report(c, reason)
         outbuf_free(&c.out)
+        c.marks = None
         c.flags |= F_CLOSING | F_NOTIFIED
         self.watch(c, LINGER_WHEEL)
         c.want()
@@ -1364,6 +1407,7 @@ cdef class NetLoop:
         self.report(c, reason)
         self.unwatch(c)
         c.state = ST_CLOSED
+        c.marks = None      # they may hold us
         outbuf_free(&c.out)
         outbuf_free(&c.wire)
         if c.flags & F_RUNNING:

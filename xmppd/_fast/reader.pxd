@@ -76,6 +76,7 @@ cdef class Stanza:
     cdef const unsigned char *id_ptr(self, Py_ssize_t *n) noexcept
     cdef int ns_of(self) noexcept               # namespace id of the stanza itself
     cdef int child_ns(self, int i) noexcept     # namespace id of direct child i < min(nchild, 8); 0 = unknown
+    cdef bint child_is(self, int i, int ns, const char *name, size_t n) noexcept   # of known namespace; i as above
     cdef int splice(self, outbuf *out, const unsigned char *to, Py_ssize_t to_len,
                     const unsigned char *from_, Py_ssize_t from_len,
                     const unsigned char *lang, Py_ssize_t lang_len) except -1

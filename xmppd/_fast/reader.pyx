@@ -429,6 +429,11 @@ cdef class Stanza:
     cdef int child_ns(self, int i) noexcept:
         return self.rec.child[i].nsid if 0 <= i < self.rec.nchild else 0
 
+    cdef bint child_is(self, int i, int ns, const char *name, size_t n) noexcept:
+        cdef xs_child *c = &self.rec.child[i]
+        return c.nsid == ns and c.name_len == n and memcmp(
+            PyBytes_AS_STRING(self.raw) + c.start + c.name, name, n) == 0
+
     @property
     def to(self):
         return attr_str(self, XS_AT_TO)

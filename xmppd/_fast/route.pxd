@@ -28,6 +28,7 @@ cdef class ConnectedAccount:
     cdef readonly bytes wire
     cdef readonly tuple resources
     cdef public object account
+    cdef public bint waiting
 
 
 cdef class RouteTable:

@@ -24,6 +24,7 @@ from xmppd._fast.reader cimport (
     TYPE_RESULT,
     TYPE_SET,
     Stanza,
+    ns_id,
 )
 
 from libc.string cimport memcpy
@@ -101,6 +102,12 @@ cdef class Resource:
         self.priority = priority
         self._available = True
 
+    def presence(self, bytes to not None):
+        """The presence of the resource, addressed to `to`, an address as it is written; None if it is not available."""
+        if self._presence is None:
+            return None
+        return self._presence[: self._presence_cut] + to + self._presence[self._presence_cut :]
+
     def hide(self):
         """The resource is not available any more."""
         self._presence = None
@@ -116,6 +123,7 @@ cdef class Resource:
 cdef class ConnectedAccount:
     """One bare address and its connected resources, the latest bound last; `account` is the core's to set.
 
+    `waiting`: messages for the bare address go behind others that wait, and none is relayed here.
     `resources` is a tuple, replaced at each change: who goes through it is not disturbed by a stream that ends.
     """
 
@@ -159,6 +167,18 @@ cdef inline int append(Resource resource, Part head, Part to, Part tail) except 
     out.len += <unsigned int> total
     appended(resource.conn)
     return 1
+
+
+cdef int STANZA_ID = ns_id("urn:xmpp:sid:0")
+
+
+cdef inline bint may_bear_id(Stanza stanza) noexcept:
+    """Whether a message has a `<stanza-id/>`, which only we may write for our accounts (XEP-0359), or may have one."""
+    cdef int i
+    for i in range(min(stanza.nchild, 8)):
+        if stanza.child_is(i, STANZA_ID, b"stanza-id", 9):
+            return True
+    return stanza.nchild > 8
 
 
 cdef class RouteTable:
@@ -234,6 +254,8 @@ cdef class RouteTable:
             elif type != TYPE_RESULT and type != TYPE_ERROR:
                 return 0
         cdef bytes key = PyBytes_FromStringAndSize(<const char*> p, n)
+        if kind == KIND_MESSAGE and may_bear_id(stanza):
+            return 0
         found = self._full.get(key)
         if found is not None:
             self.routed += 1
@@ -242,7 +264,7 @@ cdef class RouteTable:
             return 0
         if type == TYPE_NONE or type == TYPE_CHAT or type == TYPE_NORMAL or type == TYPE_HEADLINE:
             found = self._bare.get(key)
-            if found is not None:
+            if found is not None and not (<ConnectedAccount> found).waiting:
                 return self.deliver_bare(stanza, sender, <ConnectedAccount> found) > 0
         return 0
 

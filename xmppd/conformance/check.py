@@ -36,6 +36,7 @@ class Check:
     parts: tuple[str, ...]
     area: str
     script: Script
+    rows: tuple[str, ...] = ()  # patterns of parts that must be met, too, for the script only sums them up
 
     @property
     def name(self) -> str:
@@ -51,14 +52,17 @@ class Check:
 _registered: Final[list[Check]] = []
 
 
-def check(*parts: str, area: str = "streams") -> Callable[[Script], Script]:
-    """Register a script for parts, in one of the areas that they need."""
+def check(*parts: str, area: str = "streams", rows: tuple[str, ...] = ()) -> Callable[[Script], Script]:
+    """Register a script for parts, in one of the areas that they need.
+
+    `rows`: patterns, as for `select`, of other parts that its own parts sum up: their verdicts count as well.
+    """
     for name in parts:
         part = catalogue().part(name)
         assert area in part.needs, f"{name} does not need the area {area}"
 
     def register(script: Script) -> Script:
-        _registered.append(Check(parts, area, script))
+        _registered.append(Check(parts, area, script, rows))
         return script
 
     return register

@@ -74,6 +74,11 @@ class Client:
         self.reads = 0
         self._read_of_event = 0
 
+    @property
+    def stream_id(self) -> str:
+        """The id in the last response header; empty if there was none."""
+        return (self.header.get("id") if self.header is not None else None) or ""
+
     # ---- sending
 
     def send(self, text: str | bytes) -> None:

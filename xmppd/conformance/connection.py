@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -57,7 +58,13 @@ class Ending:
 class Connection:
     """One TCP connection to the server under test."""
 
-    def __init__(self, address: tuple[str, int], name: str, transcript: Transcript) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        name: str,
+        transcript: Transcript,
+        dial: Callable[[tuple[str, int], float], socket.socket] = socket.create_connection,
+    ) -> None:
         self.name = name
         self.transcript = transcript
         self.ending = Ending()
@@ -67,13 +74,19 @@ class Connection:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         try:
-            self.socket = socket.create_connection(address, timeout=CONNECT_TIMEOUT_S)
+            self.socket = dial(address, CONNECT_TIMEOUT_S)
         except OSError as error:
             raise CouldNotTest(
                 f"no connection to {address[0]} port {address[1]}: {error.strerror or error}"
             ) from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._event(f"TCP connection to {address[0]} port {address[1]}")
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """The address and port of this side."""
+        host, port = self.socket.getsockname()[:2]
+        return str(host), int(port)
 
     def _event(self, text: str) -> None:
         self.transcript.add(self.name, EVENT, text)

@@ -6,7 +6,8 @@ changes its settings, adds accounts, stops and kills it. Launchers for some serv
 answers to standard output, one JSON object on a line:
 
     → {"do": "start", "with": {"domains": ["one.example", "two.example"], "settings": {}}}
-    ← {"ok": {"system": "xmppd", "version": "1.0", "host": "127.0.0.1", "port": 40001, "ca_file": "..."}}
+    ← {"ok": {"system": "xmppd", "version": "1.0", "host": "127.0.0.1", "port": 40001, "ca_file": "...",
+              "port6": null, "configuration": "..."}}
     → {"do": "change", "with": {"settings": {"sasl-retries": 3}}}
     ← {"unsupported": "there is no such setting"}
     → {"do": "add_account", "with": {"jid": "alice@one.example", "password": "secret"}}
@@ -26,6 +27,7 @@ Settings have the same names for all servers, and are absent or null where the s
     unfinished-bytes     memory for unfinished stanzas of all streams that are not logged in (1-34)
     sessions-per-account resources that one account may have at a time
     dscp                 0 to 63 (13-1)
+    ipv4                 false, and only at the start: the host has no IPv4, serve ::1 alone (14-1)
     sasl-mechanisms      names of the mechanisms offered, best first (3-23)
     mechanisms-too-weak  names of mechanisms that policy forbids for the accounts under test (3-23)
     accounts-unreachable true: what holds the accounts cannot be asked (3-23)
@@ -72,6 +74,7 @@ class Facts:
     port: int
     ca_file: str | None
     port6: int | None = None  # where it serves clients on ::1
+    configuration: str = ""  # what it runs with, as text for the report; without secrets
 
 
 class Launcher(Protocol):
@@ -117,14 +120,18 @@ class Launcher(Protocol):
 class ChildLauncher:
     """A launcher that is a program."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, *, pass_fds: tuple[int, ...] = ()) -> None:
         self.command = command
         try:
             self._process = subprocess.Popen(
-                shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+                shlex.split(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                pass_fds=pass_fds,
             )
-        except (OSError, ValueError) as error:
-            raise LauncherFailed(f"{command}: cannot be started: {error}") from None
+        except (OSError, ValueError, IndexError) as error:
+            raise LauncherFailed(f'the launcher "{command}" cannot be started: {error}') from None
         self._buffer = b""
 
     def _do(self, word: str, **params: Any) -> Any:

@@ -7,19 +7,14 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from xmppd.conformance.check import Check, registered
-from xmppd.conformance.launcher import Launcher, LauncherFailed
-from xmppd.conformance.requirements import Part, Selection
+from xmppd.conformance.launcher import LauncherFailed
+from xmppd.conformance.requirements import Part, Selection, catalogue, matches
 from xmppd.conformance.site import Site
-from xmppd.conformance.subject import Account, Subject
+from xmppd.conformance.subject import Subject
 from xmppd.conformance.transcript import EVENT, Transcript
 from xmppd.conformance.verdict import NO_CHECK, Ended, Outcome, Verdict, worst
-
-# what a launched server serves, and for whom
-DOMAINS: Final = ("one.example", "two.example")
-ACCOUNTS: Final = ("juliet", "romeo", "nurse")
 
 
 @dataclass(slots=True)
@@ -53,8 +48,16 @@ class Runner:
             for each in scripts:
                 if each not in done:
                     done[each] = self._try(each)
-                found.append(done[each])
+                found += (done[each], *self._summed_up(each, done))
         return replace(worst(found), part=part.name, judged=judged, left_out=left_out)
+
+    def _summed_up(self, check: Check, done: dict[Check, Verdict]) -> Iterator[Verdict]:
+        """The verdicts, apart from good ones, on the rows that a check sums up."""
+        for part in catalogue().parts:
+            if any(matches(part, pattern) for pattern in check.rows):
+                verdict = self._judge(part, done)
+                if not verdict.is_good:
+                    yield replace(verdict, why=f"{part.name}: {verdict.why}")
 
     def _try(self, check: Check) -> Verdict:
         transcript = Transcript()
@@ -73,22 +76,10 @@ class Runner:
             transcript.add("--", EVENT, traceback.format_exc())
         finally:
             site.end()
-        verdict = Verdict(
-            check.parts[0], outcome, why, transcript.evidence(), seconds=time.monotonic() - began
-        )
+        evidence = (transcript.evidence(check.doc),)
+        verdict = Verdict(check.parts[0], outcome, why, evidence, seconds=time.monotonic() - began)
         if self.transcripts is not None:
             for part in check.parts:
                 path = self.transcripts / f"{part} {check.name}.txt"
                 transcript.write(path, f"{part} {outcome}: {check.name}. {check.doc}")
         return verdict
-
-
-def launched(launcher: Launcher) -> Subject:
-    """A server started by a launcher, with domains and accounts of its own. Raises LauncherFailed."""
-    facts = launcher.start(list(DOMAINS), {})
-    subject = Subject(facts.host, facts.port, DOMAINS, launcher=launcher)
-    subject.follow(facts)
-    subject.accounts = tuple(Account(name, DOMAINS[0], f"{name}'s password") for name in ACCOUNTS)
-    for account in subject.accounts:
-        launcher.add_account(account.jid, account.password)
-    return subject

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socket import AddressFamily
 from typing import Any
 
+from xmppd.conformance import launchers
 from xmppd.conformance.client import Client
 from xmppd.conformance.connection import Connection
-from xmppd.conformance.launcher import Launcher, Unsupported
-from xmppd.conformance.subject import Account, Subject
+from xmppd.conformance.ipv6_only import IPv6OnlyHost
+from xmppd.conformance.launcher import Launcher, LauncherFailed, Unsupported
+from xmppd.conformance.packets import Capture
+from xmppd.conformance.subject import Account, Subject, launched
 from xmppd.conformance.transcript import EVENT, Transcript
-from xmppd.conformance.verdict import CouldNotTest
+from xmppd.conformance.verdict import CouldNotTest, NotMet
 
 
 class Site:
@@ -146,26 +150,46 @@ class Site:
 
     # ---- connections
 
-    def connection(self, *, ipv6: bool = False) -> Connection:
-        """A TCP connection that is closed when the check ends."""
-        address = (self.subject.host, self.subject.port)
-        if ipv6:
-            if self.subject.port6 is None:
-                raise CouldNotTest("no address of the server in IPv6 is known")
-            address = ("::1", self.subject.port6)
-        connection = Connection(
-            address, f"c{self._connections_before + len(self._connections) + 1}", self.transcript
-        )
+    def connection(self, over: AddressFamily | None = None) -> Connection:
+        """A TCP connection that is closed when the check ends; over IPv4, IPv6, or as the address was given."""
+        name = f"c{self._connections_before + len(self._connections) + 1}"
+        connection = Connection(self.subject.address(over), name, self.transcript, self.subject.dial)
         self._connections.append(connection)
         return connection
 
-    def connect(self, domain: str = "", *, ipv6: bool = False) -> Client:
+    def connect(self, domain: str = "", *, over: AddressFamily | None = None) -> Client:
         """A client that has connected and said nothing."""
-        return Client(self.connection(ipv6=ipv6), self.subject, domain or self.domain)
+        return Client(self.connection(over), self.subject, domain or self.domain)
 
-    def login(self, number: int = 0, resource: str | None = None) -> Client:
+    def login(
+        self, number: int = 0, resource: str | None = None, *, over: AddressFamily | None = None
+    ) -> Client:
         """A client of an account that has bound a resource."""
-        return self.connect().login(self.account(number), resource)
+        return self.connect(over=over).login(self.account(number), resource)
+
+    def capture(self, over: AddressFamily) -> Capture:
+        """The packets that the server sends to its clients over IPv4 or IPv6, from now on."""
+        return Capture(over, self.subject.address(over)[1])
+
+    @contextmanager
+    def on_a_host_with_ipv6_alone(self) -> Iterator[Site]:
+        """The same product, started afresh by its launcher on a host that has ::1 and nothing else."""
+        assert self.launcher
+        host = IPv6OnlyHost(launchers.command(self.subject.launch))
+        self.note("a network namespace with ::1 alone was made")
+        try:
+            try:
+                with self._launcher_asked():
+                    subject = launched(host.launcher, self.subject.launch, {"ipv4": False})
+            except LauncherFailed as error:
+                raise NotMet(f"the server does not start: {error}") from None
+            subject.dial = host.dial
+            self.note(f"{subject.system} {subject.version} runs there and serves {subject.host}")
+            alone = Site(subject, self.transcript)
+            yield alone
+            alone.end()
+        finally:
+            host.close()
 
     def note(self, text: str) -> None:
         """Keep something that was seen as evidence."""

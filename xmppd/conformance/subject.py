@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
-from xmppd.conformance.launcher import Facts, Launcher
+from xmppd.conformance.launcher import Facts, Launcher, Settings
+from xmppd.conformance.verdict import CouldNotTest
+
+IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
+NAMES: Final = {IPV4: "IPv4", IPV6: "IPv6"}
+
+# what a launched server serves, and for whom
+DOMAINS: Final = ("one.example", "two.example")
+ACCOUNTS: Final = ("juliet", "romeo", "nurse")
+
+# from address and seconds to a TCP connection; raises OSError
+Dial = Callable[[tuple[str, int], float], socket.socket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +55,13 @@ class Subject:
     accounts: tuple[Account, ...] = ()
     disabled_accounts: tuple[Account, ...] = ()
     launcher: Launcher | None = None
+    launch: str = ""  # the name or command of the launcher
     system: str = "unknown"
     version: str = ""
     port6: int | None = None  # on ::1
     s2s_port: int | None = None
-    facts: dict[str, str] = field(default_factory=dict)  # further rows of the report
+    configuration: str = ""  # what it was set up with, as text for the report
+    dial: Dial = socket.create_connection
 
     def follow(self, facts: Facts) -> None:
         """Take over what the launcher says after a start or a change."""
@@ -53,3 +69,31 @@ class Subject:
         self.port6 = facts.port6
         self.ca_file = facts.ca_file
         self.system, self.version = facts.system, facts.version
+
+    def address(self, over: socket.AddressFamily | None = None) -> tuple[str, int]:
+        """Where clients connect, over IPv4, over IPv6, or as it was given. Raises CouldNotTest."""
+        if over is None:
+            return self.host, self.port
+        if over is IPV6 and self.port6 is not None:
+            return "::1", self.port6
+        try:
+            found = socket.getaddrinfo(self.host, self.port, over, socket.SOCK_STREAM)
+        except OSError:
+            why = f"{self.host} has no address in {NAMES[over]}"
+            remedy = "give --host a name that has one" if self.launcher is None else "this host may lack it"
+            raise CouldNotTest(f"{why}; {remedy}") from None
+        host = self.host if self.host.startswith("fe80:") else str(found[0][4][0])  # keep the zone
+        return host, self.port
+
+
+def launched(launcher: Launcher, launch: str, settings: Settings | None = None) -> Subject:
+    """A server started by a launcher, with domains and accounts of its own. Raises LauncherFailed, Unsupported."""
+    facts = launcher.start(list(DOMAINS), settings or {})
+    subject = Subject(
+        facts.host, facts.port, DOMAINS, launcher=launcher, launch=launch, configuration=facts.configuration
+    )
+    subject.follow(facts)
+    subject.accounts = tuple(Account(name, DOMAINS[0], f"{name}'s password") for name in ACCOUNTS)
+    for account in subject.accounts:
+        launcher.add_account(account.jid, account.password)
+    return subject

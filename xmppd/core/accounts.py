@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeGuard
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol, TypeGuard
 
 from xmppd._fast.route import ConnectedAccount, Resource, RouteTable
+from xmppd.core.offline import Mailbox
 from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
-from xmppd.events import fields
+from xmppd.events import count, fields
 from xmppd.jid import JID
-from xmppd.records import RosterItem
+from xmppd.records import AccountRecord, RosterItem, Row
 
 log = logging.getLogger("xmppd.core.accounts")
 
@@ -25,8 +26,8 @@ log = logging.getLogger("xmppd.core.accounts")
 class Records(Protocol):
     """What the core asks of the store."""
 
-    async def load(self, account: JID) -> tuple[int, int, list[RosterItem]] | None:
-        """Id of an account, version and items of its roster; None if there is no such account.
+    async def load(self, account: JID) -> AccountRecord | None:
+        """What is kept of an account; None if there is no such account.
 
         Here and below: StanzaError if the store fails.
         """
@@ -37,17 +38,54 @@ class Records(Protocol):
     async def remove(self, account_id: int, contact: str) -> int | None:
         """Commit the removal of one item; the roster's version after it, None if there was none."""
 
+    async def keep(self, rows: Sequence[Row]) -> set[int]:
+        """Commit messages; the accounts among theirs that are no more, whose messages were not kept."""
+
+    async def page(
+        self, account_id: int, after: int, messages: int, octets: int
+    ) -> Sequence[tuple[int, bytes]]:
+        """The next kept messages, in order: at most so many, and no more than fit into `octets`, or one."""
+
+    async def drop(self, account_id: int, up_to: int) -> None:
+        """Commit the removal of an account's kept messages up to a sequence number."""
+
+
+class Audience(NamedTuple):
+    """Who sees an account's presence (from or both): normalized addresses of this server, and contacts of others."""
+
+    subscribers: list[bytes]  # of the roster, all of them: what the rest was made from
+    local: list[bytes]
+    remote: list[JID]
+
 
 class Account:
-    """A local account: its bare address and its roster. Changes go to the store first, then to memory."""
+    """A local account: its address, its roster, what waits for it. Changes go to the store first, then to memory."""
 
-    __slots__ = ("_records", "account_id", "jid", "roster")
+    __slots__ = ("_audience", "_hosts", "_records", "account_id", "jid", "mailbox", "roster", "uses")
 
-    def __init__(self, jid: JID, account_id: int, roster: Roster, records: Records) -> None:
+    def __init__(self, jid: JID, record: AccountRecord, records: Records, hosts: frozenset[str]) -> None:
         self.jid = jid
-        self.account_id = account_id
-        self.roster = roster
+        self.account_id = record.id
+        self.roster = Roster(record.version, record.items)
+        self.mailbox = Mailbox(record.waiting)
+        self.uses = 0  # see Accounts.hold
         self._records = records
+        self._hosts = hosts
+        self._audience: Audience | None = None
+
+    def shows_to(self, contact: JID) -> bool:
+        """Whether the contact, a bare address, sees the account's presence."""
+        return self.roster.shows_to(contact)
+
+    @property
+    def audience(self) -> Audience:
+        """Who gets the account's broadcast presence."""
+        subscribers = self.roster.subscribers
+        if self._audience is None or self._audience.subscribers is not subscribers:
+            remote = [key for key in subscribers if _domain(key) not in self._hosts]
+            local = [key for key in subscribers if _domain(key) in self._hosts] if remote else subscribers
+            self._audience = Audience(subscribers, local, [JID.parse(key.decode()) for key in remote])
+        return self._audience
 
     async def put(self, item: RosterItem) -> None:
         """Commit a roster item, then have it in memory. StanzaError: nothing has changed then."""
@@ -60,6 +98,11 @@ class Account:
         """Commit the removal of a roster item, then forget it."""
         version = await self._records.remove(self.account_id, item.jid)
         self.roster.remove(item, self.roster.version if version is None else version)
+
+
+def _domain(key: bytes) -> str:
+    """The domainpart of a normalized address."""
+    return key.partition(b"/")[0].rpartition(b"@")[2].decode()
 
 
 def owns(account: Account | None, resource: Resource) -> TypeGuard[Account]:
@@ -76,14 +119,22 @@ class Accounts:
     """All accounts in memory: those with connected resources, and the `idle_limit` last used others."""
 
     def __init__(
-        self, table: RouteTable, records: Records, *, idle_limit: int = 1000, queue_limit: int = 1000
+        self,
+        table: RouteTable,
+        records: Records,
+        hosts: frozenset[str],
+        *,
+        idle_limit: int,
+        queue_limit: int,
     ) -> None:
+        self._hosts = hosts
         self._table = table
         self._records = records
-        self._idle_limit = idle_limit
-        self._queue_limit = queue_limit
+        self.idle_limit = idle_limit
+        self.queue_limit = queue_limit
         self._idle: OrderedDict[bytes, Account] = OrderedDict()
-        self._working: dict[bytes, Account] = {}  # a job has it: there must not be a second one
+        self._held: dict[bytes, Account] = {}  # somebody works with it: there must not be a second one
+        self._loading: dict[bytes, asyncio.Task[Account | None]] = {}
         self._jobs: dict[bytes, deque[tuple[Job, Refused]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._forgotten = 0  # how many accounts were dropped because they were deleted
@@ -95,41 +146,66 @@ class Accounts:
         if connected is not None and connected.account is not None:
             found: Account = connected.account
             return found
-        return self._idle.get(key) or self._working.get(key)
+        return self._idle.get(key) or self._held.get(key)
 
     async def load(self, jid: JID) -> Account | None:
         """The account of a bare address; None if there is no such account."""
         while (known := self.get(jid)) is None:
             forgotten = self._forgotten
-            record = await self._records.load(jid)
-            if forgotten != self._forgotten:
-                continue  # it may be this one that was deleted meanwhile
-            if record is None:
-                return None
-            # another load may have been quicker: there is one Account for an address
-            account_id, version, items = record
-            known = self.get(jid) or Account(jid, account_id, Roster(version, items), self._records)
-            break
+            # who asks while it is read waits for the same answer: nothing is read anew behind its changes
+            loading = self._loading.get(jid.norm)
+            if loading is None:
+                loading = self._loading[jid.norm] = asyncio.get_running_loop().create_task(self._load(jid))
+                loading.add_done_callback(_looked_at)
+            account = await asyncio.shield(loading)
+            if forgotten == self._forgotten:  # else it may be this one that was deleted meanwhile
+                return account
         if self._table.bare(jid.norm) is None:
             self.disconnected(known)
         return known
 
+    async def _load(self, jid: JID) -> Account | None:
+        try:
+            forgotten = -1
+            while forgotten != self._forgotten:
+                forgotten = self._forgotten
+                record = await self._records.load(jid)
+            if record is None:
+                return None
+            account = Account(jid, record, self._records, self._hosts)
+            self.disconnected(account)
+            return account
+        finally:
+            del self._loading[jid.norm]
+
+    def hold(self, account: Account) -> None:
+        """Keep the account in memory until as many calls of `release`."""
+        account.uses += 1
+        self._held[account.jid.norm] = account
+
+    def release(self, account: Account) -> None:
+        """Undo one `hold`."""
+        account.uses -= 1
+        if not account.uses and self._held.get(account.jid.norm) is account:
+            del self._held[account.jid.norm]
+
     def connected(self, account: Account, at: ConnectedAccount) -> None:
         """A resource is bound: the account stays in memory as long as one is."""
         at.account = account
+        at.waiting = account.mailbox.undelivered > 0
         self._idle.pop(account.jid.norm, None)
 
     def disconnected(self, account: Account) -> None:
         """No resource is bound: the account is kept while others were not used later."""
         self._idle[account.jid.norm] = account
         self._idle.move_to_end(account.jid.norm)
-        while len(self._idle) > self._idle_limit:
+        while len(self._idle) > self.idle_limit:
             self._idle.popitem(last=False)
 
     def forget(self, jid: JID) -> None:
         """Drop an account that was deleted, and has no resource."""
         self._idle.pop(jid.norm, None)
-        self._working.pop(jid.norm, None)
+        self._held.pop(jid.norm, None)
         self._forgotten += 1
 
     def perform(self, jid: JID, job: Job, refused: Refused) -> None:
@@ -140,8 +216,9 @@ class Accounts:
         """
         waiting = self._jobs.get(jid.norm)
         if waiting is not None:
-            if len(waiting) >= self._queue_limit:
-                refused(StanzaError("resource-constraint"))
+            if len(waiting) >= self.queue_limit:
+                count("account_jobs_refused")
+                refused(StanzaError("resource-constraint", app="account_jobs"))
             else:
                 waiting.append((job, refused))
             return
@@ -162,13 +239,18 @@ class Accounts:
 
     async def _run(self, jid: JID) -> None:
         jobs = self._jobs[jid.norm]
+        held: Account | None = None
         try:
             while jobs:
                 job, refused = jobs.popleft()
                 try:
                     account = await self.load(jid)
-                    if account is not None:
-                        self._working[jid.norm] = account
+                    if account is not held:
+                        if held is not None:
+                            self.release(held)
+                        if account is not None:
+                            self.hold(account)
+                        held = account
                     await job(account)
                 except StanzaError as error:
                     refused(error)
@@ -177,4 +259,10 @@ class Accounts:
                     refused(StanzaError("internal-server-error"))
         finally:
             del self._jobs[jid.norm]
-            self._working.pop(jid.norm, None)
+            if held is not None:
+                self.release(held)
+
+
+def _looked_at(loading: asyncio.Task[Account | None]) -> None:
+    if not loading.cancelled():
+        loading.exception()  # should nobody wait any more

@@ -89,14 +89,30 @@ def answer(routes: Routes, request: Request, scope: Scope) -> None:
 
 
 async def _answer_later(request: Request, result: Awaitable[bytes]) -> None:
+    """Answer when the feature is done, or with an error when that takes too long.
+
+    What it has begun goes on: a change that comes about late is told by what it brings, a roster push for instance.
+    """
+    is_late = False
+
+    def late() -> None:
+        nonlocal is_late
+        is_late = True
+        _refuse(request, StanzaError("internal-server-error", "no answer in time"))
+
+    timer = asyncio.get_running_loop().call_later(request.site.settings.answer_s, late)
     try:
         payload = await result
     except asyncio.CancelledError:
         raise
     except Exception as error:
-        _refuse(request, error)
+        if not is_late:
+            _refuse(request, error)
     else:
-        _reply(request, payload)
+        if not is_late:
+            _reply(request, payload)
+    finally:
+        timer.cancel()
 
 
 def _reply(request: Request, payload: bytes) -> None:

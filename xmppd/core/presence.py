@@ -1,42 +1,34 @@
-"""Presence and subscriptions (RFC 6121 3 and 4): the rules, on the tables of `core.subscription`.
-
-What a user's client sends is `outbound`, what a contact sends to a user is `inbound`. Both sides of a subscription
-are local accounts here; each side's roster changes in its own account's queue, after the commit.
-"""
+"""Presence (RFC 6121 4): broadcast and directed, probes and their answers, who sees it and who no longer does."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable
-from itertools import count
 from xml.sax.saxutils import quoteattr
-
-from msgspec.structs import replace
 
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
-from xmppd.core.accounts import Account, Refused, owns
-from xmppd.core.roster import is_empty, item_xml, moved
-from xmppd.core.site import Site, bounce
-from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
+from xmppd.core.accounts import Account, Refused
+from xmppd.core.delivery import Fate, Form, State
+from xmppd.core.site import Site, bounce, unheard
 from xmppd.errors import StanzaError
+from xmppd.events import count
 from xmppd.jid import JID
-from xmppd.records import RosterItem
-
-log = logging.getLogger("xmppd.core.presence")
-
-_PUSHES = count(1)  # an id of its own for each push, whether or not it brings a new version
 
 _INTEGER = re.compile("[+-]?[0-9]+")  # xs:byte; int() takes more: 1_0, digits of other scripts
 
-SUBSCRIPTION_TYPES = frozenset(OUTBOUND)
 
-
-def presence_xml(type_: str, from_: JID, to: JID | None = None) -> bytes:
-    """A presence stanza that the server makes on behalf of an account."""
-    to_part = b" to='" + to.wire + b"'" if to is not None else b""
-    return b"<presence type='" + type_.encode() + b"' from='" + from_.wire + b"'" + to_part + b"/>"
+def presence_xml(type_: str | None, from_: JID, to: JID, id_: str | None = None, content: str = "") -> bytes:
+    """A presence stanza that the server makes on behalf of an account; `content` is XML."""
+    type_part = f" type='{type_}'" if type_ is not None else ""
+    id_part = f" id={quoteattr(id_)}" if id_ is not None else ""
+    end = f">{content}</presence>" if content else "/>"
+    return b"<presence%s from='%s' to='%s'%s%s" % (
+        type_part.encode(),
+        from_.wire,
+        to.wire,
+        id_part.encode(),
+        end.encode(),
+    )
 
 
 # broadcast presence: no 'to'
@@ -57,6 +49,8 @@ def announce(site: Site, sender: Resource, stanza: Stanza) -> None:
     _broadcast(site, sender, head, tail)
     if initial:
         _greet(site, sender)
+    if priority >= 0:
+        site.offline.available(sender)
 
 
 def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
@@ -69,7 +63,7 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     for to in directed or ():
         # 4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)
         if not _hears(site, sender, to):
-            _to_local(site, to, head + b" to='" + to.wire + b"'" + tail)
+            _pass_on(site, to, head + b" to='" + to.wire + b"'" + tail)
     if not sender.available:
         return
     sender.hide()
@@ -91,9 +85,11 @@ def _priority(stanza: Stanza) -> int:
 
 
 def _broadcast(site: Site, sender: Resource, head: bytes, tail: bytes) -> None:
-    account = site.accounts.get(sender.jid.bare)
-    if account is not None:
-        site.table.broadcast(account.roster.subscribers, head, tail)
+    account: Account = sender.account.account
+    audience = account.audience
+    site.table.broadcast(audience.local, head, tail)
+    for contact in audience.remote:
+        site.remote.send(contact, head + b" to='" + contact.wire + b"'" + tail, unheard)
     # 4.2.2, 4.4.2: the account's own available resources, the sending one too
     site.table.broadcast([sender.account.key], head, tail)
 
@@ -102,22 +98,19 @@ def _hears(site: Site, sender: Resource, to: JID) -> bool:
     """Whether the broadcast of the sender's presence reaches an address."""
     if not sender.available:
         return False
-    if to.bare != sender.jid.bare:
-        account = site.accounts.get(sender.jid.bare)
-        if account is None or not account.roster.shows_to(to.bare):
-            return False
+    account: Account = sender.account.account
+    if to.bare != sender.jid.bare and not account.shows_to(to.bare):
+        return False
     resource = site.table.full(to.norm)
     return resource is None or resource.available
 
 
 def _greet(site: Site, newcomer: Resource) -> None:
     """What a newly available resource is told: contacts, its own other resources, open requests."""
-    account = site.accounts.get(newcomer.jid.bare)
-    if account is None:
-        return
+    account: Account = newcomer.account.account
     for item in account.roster:
         if item.subscription in ("to", "both"):
-            answer_probe(site, newcomer.jid.bare, JID.parse(item.jid), [newcomer])
+            _look_up(site, newcomer, JID.parse(item.jid))
         if item.pending_in is not None:
             newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
     for resource in newcomer.account.resources:
@@ -125,179 +118,127 @@ def _greet(site: Site, newcomer: Resource) -> None:
             show_presence(resource, [newcomer], newcomer.account.wire)
 
 
-def answer_probe(site: Site, prober: JID, contact: JID, to: list[Resource]) -> None:
-    """Send the presence of a connected contact to `to`, if its roster shows it to the prober (RFC 6121 4.3.2)."""
+def _look_up(site: Site, newcomer: Resource, contact: JID) -> None:
+    """A contact's presence for a new resource: by a probe, or where it is known here, without (8-4)."""
+    user = newcomer.jid.bare
+    if contact.domain not in site.hosts:
+        site.remote.send(contact, presence_xml("probe", user, contact), unheard)  # 8-7
+        return
     connected = site.table.bare(contact.norm)
-    if connected is None:
-        return
-    account = site.accounts.get(contact)
-    if account is None or not (account.roster.shows_to(prober) or prober == contact):
-        return
-    for resource in connected.resources:
-        show_presence(resource, to)
+    if connected is not None and connected.account.shows_to(user):
+        for resource in connected.resources:
+            show_presence(resource, [newcomer])
+
+
+# probes
+
+
+def probe(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
+    """A client's own probe (4.3; XEP-0318): asked on behalf of the account, and it never causes an error."""
+    user = sender.jid.bare
+    account: Account = sender.account.account
+    if to.domain in site.hosts:
+        if to.local is not None:
+            answer_probe(site, user, to, stanza.id, sender)
+    elif account.roster.sees(to.bare):
+        site.remote.send(to, presence_xml("probe", user, to, stanza.id), unheard)
+    elif sender.directed is not None and (to in sender.directed or to.bare in sender.directed):
+        # a room, for instance: it knows the full address, and nobody else is told of it
+        site.remote.send(to, presence_xml("probe", sender.jid, to, stanza.id), unheard)
+
+
+class _RemoteProber:
+    def __init__(self, site: Site, jid: JID) -> None:
+        self._site = site
+        self._jid = jid
+
+    def send(self, data: bytes) -> object:
+        return self._site.remote.send(self._jid, data, unheard)
+
+
+def receive_probe(site: Site, from_: JID, to: JID, id_: str | None) -> None:
+    """A probe of another server."""
+    answer_probe(site, from_, to, id_, _RemoteProber(site, from_))
+
+
+def answer_probe(site: Site, prober: JID, asked: JID, id_: str | None, to: Resource | _RemoteProber) -> None:
+    """Tell `to` what a probe from `prober` for the local address `asked` may learn (RFC 6121 4.3.2, 4.6.6; 8-9)."""
+
+    def answer(account: Account | None) -> None:
+        contact = asked.bare
+        if account is None or not (account.shows_to(prober.bare) or prober.bare == contact):
+            resource = site.table.full(asked.norm)
+            if (
+                resource is not None
+                and resource.directed is not None
+                and (prober in resource.directed or prober.bare in resource.directed)
+            ):
+                to.send(presence_xml(None, asked, prober, id_))  # 4.6.6: that it is there, and no more
+            else:
+                to.send(presence_xml("unsubscribed", contact, prober, id_))  # 8-9.a
+            return
+        shown = [r for r in available(site, contact) if asked.is_bare or r.jid == asked]
+        for resource in shown:
+            if asked.is_full:
+                to.send(presence_xml(None, asked, prober, id_))
+            elif (current := resource.presence(prober.wire)) is not None:
+                to.send(current)  # 8-9.c
+        if not shown:
+            to.send(presence_xml("unavailable", asked, prober, id_))  # 8-9.b
+
+    async def load_and_answer(account: Account | None) -> None:
+        answer(account)
+
+    if (known := site.accounts.get(asked.bare)) is not None:
+        answer(known)
+    else:
+        site.accounts.perform(asked.bare, load_and_answer, unheard)
 
 
 # directed presence
 
 
 def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
-    """Presence with `to`, without type or unavailable, to a local address (RFC 6121 4.6)."""
+    """Presence with `to`, without type or unavailable (RFC 6121 4.6)."""
     if sender.conn is None:
         return  # as in `announce`
     if stanza.type is None:
         if sender.directed is None:
             sender.directed = {}
         if to not in sender.directed and len(sender.directed) >= site.settings.directed_presences:
+            count("directed_refused")
             bounce(sender, stanza, StanzaError("resource-constraint", app="directed_presences"))
             return
         sender.directed[to] = None
     elif sender.directed is not None:
         sender.directed.pop(to, None)
-    _to_local(
-        site, to, stanza.render(from_=sender.jid.wire, lang=sender.lang)
-    )  # 5-2.a: 'to' as it was written
-
-
-def _to_local(site: Site, to: JID, stanza: bytes) -> None:
-    """RFC 6121 8.5: a full address that is connected, else all available resources of the account."""
-    resource = site.table.full(to.norm)
-    tell([resource] if resource is not None else _available(site, to.bare), stanza)
-
-
-def probe(site: Site, sender: Resource, to: JID) -> None:
-    """A client's own probe is answered as one of its server would be (RFC 6121 4.3.2)."""
-    answer_probe(site, sender.jid.bare, to.bare, [sender])
-
-
-# subscriptions
-
-
-def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: SubscriptionType) -> None:
-    """A subscription stanza of a client (RFC 6121 3; A.2), addressed to a local contact."""
-    user, contact = sender.jid.bare, to.bare
-    if user == contact:
-        bounce(sender, stanza, StanzaError("not-allowed", "an account always sees its own presence"))
-        return
-    # 3.1.2: stamped with bare addresses, the rest of the stanza as it was sent (7-3, 7-4)
-    routed = stanza.render(to=contact.wire, from_=user.wire, lang=sender.lang)
-
-    async def change(account: Account | None) -> None:
-        if not owns(account, sender):
-            return
-        step = OUTBOUND[type_][account.roster.state(contact)]
-        before = account.roster.get(contact)
-        item = before or RosterItem(str(contact), listed=False)
-        after = moved(item, step.after)
-        if step.pre_approves:
-            after = _with_approval(after, approved=True)
-        elif type_ == "unsubscribed" and item.approved:
-            after = _with_approval(after, approved=False)
-        if before is None and not is_empty(after) and len(account.roster) >= site.settings.roster_items:
-            raise StanzaError("resource-constraint", app="roster_items")
-        if after != before and not (before is None and after == item):
-            await account.put(after)
-            if after.listed:
-                push(site, account, after)
-        if not step.passes:
-            return
-
-        if type_ == "unsubscribed" and item.subscription in ("from", "both"):
-            # 3.2.2: first, and while there is somebody to leave: from here on no broadcast reaches the contact
-            _hide_presence(site, user, contact)
-
-        def then() -> None:
-            if type_ == "subscribed":  # 3.1.5: presence follows the stanza that allows it
-                _show_presence(site, user, contact)
-
-        inbound(site, contact, user, type_, routed, undelivered, then)
 
     def refused(error: StanzaError) -> None:
+        if sender.directed is not None:
+            sender.directed.pop(to, None)
         bounce(sender, stanza, error)
 
-    def undelivered(error: StanzaError) -> None:
-        bounce(sender, stanza, error)
-        if type_ == "subscribe":
-            _reply(site, user, contact, "unsubscribed")  # 7-5.3: no request stays open
-
-    site.accounts.perform(user, change, refused)
+    # 5-2.a: 'to' as it was written
+    _pass_on(site, to, stanza.render(from_=sender.jid.wire, lang=sender.lang), refused)
 
 
-def inbound(
-    site: Site,
-    user: JID,
-    contact: JID,
-    type_: SubscriptionType,
-    stanza: bytes,
-    refused: Refused = lambda _error: None,
-    then: Callable[[], None] = lambda: None,
-) -> None:
-    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3).
-
-    `then` comes after it; `refused` is told if it cannot be processed.
-    """
-
-    async def change(account: Account | None) -> None:
-        if account is None:
-            if type_ == "subscribe":  # 7-8.c: nobody there: denied, as an account would deny it
-                _reply(site, contact, user, "unsubscribed")
-            then()
-            return
-        before = account.roster.get(contact)
-        item = before or RosterItem(str(contact), listed=False)
-        step = INBOUND[type_][account.roster.state(contact)]
-        reply, passes, after = step.reply, step.passes, moved(item, step.after, request=stanza)
-        if type_ == "subscribe" and step.after.pending_in and item.approved:
-            # 3.4.2: approved before it was asked
-            approved_state = OUTBOUND["subscribed"][step.after].after
-            reply, passes, after = (
-                "subscribed",
-                False,
-                _with_approval(moved(item, approved_state), approved=False),
-            )
-        if after != item:
-            await account.put(after)
-        if passes:
-            # 3.1.3: only resources that sent presence are asked; else the request waits for the next one.
-            asked = _available(site, user)
-            tell(asked if type_ == "subscribe" else interested(site, user), stanza)
-        if after.listed and (after.subscription, after.ask, after.approved) != (
-            item.subscription,
-            item.ask,
-            item.approved,
-        ):
-            push(site, account, after)
-
-        def follow() -> None:
-            if reply == "subscribed":
-                _show_presence(site, user, contact)
-            elif type_ == "unsubscribe" and item.subscription in ("from", "both"):
-                _hide_presence(site, user, contact)
-            then()
-
-        # "unsubscribed" is for another server (A.3.2): our own has changed the contact's side before it came here,
-        # and would take it for the answer to a new request
-        if reply == "subscribed":
-            _reply(site, contact, user, reply, follow)
-        else:
-            follow()
-
-    site.accounts.perform(user, change, refused)
+def _pass_on(site: Site, to: JID, stanza: bytes, refused: Refused = unheard) -> None:
+    if to.domain in site.hosts:
+        deliver(site, to, stanza)
+    else:
+        site.remote.send(to, stanza, refused)
 
 
-def _reply(
-    site: Site,
-    contact: JID,
-    user: JID,
-    type_: SubscriptionType,
-    then: Callable[[], None] = lambda: None,
-) -> None:
-    """The server answers the contact on behalf of the user; `then` comes after it."""
-    if contact.domain in site.hosts:
-        inbound(site, contact, user, type_, presence_xml(type_, user, contact), then=then)
+def deliver(site: Site, to: JID, stanza: bytes) -> None:
+    """RFC 6121 8.5: a full address that is connected, else all available resources of the account."""
+    resource = site.table.full(to.norm)
+    if resource is not None:
+        tell([resource], stanza)
+    elif to.is_bare or site.settings.delivery["presence", Form.GONE, State.AVAILABLE] is not Fate.DROP:
+        tell(available(site, to.bare), stanza)
 
 
-def _with_approval(item: RosterItem, *, approved: bool) -> RosterItem:
-    return replace(item, approved=approved, listed=item.listed or approved)
+# who is there
 
 
 def _resources(site: Site, account: JID) -> tuple[Resource, ...]:
@@ -305,7 +246,8 @@ def _resources(site: Site, account: JID) -> tuple[Resource, ...]:
     return connected.resources if connected is not None else ()
 
 
-def _available(site: Site, account: JID) -> list[Resource]:
+def available(site: Site, account: JID) -> list[Resource]:
+    """The account's resources that have sent initial presence."""
     return [resource for resource in _resources(site, account) if resource.available]
 
 
@@ -320,53 +262,20 @@ def tell(resources: list[Resource], stanza: bytes) -> None:
         resource.send(stanza)
 
 
-def _show_presence(site: Site, user: JID, contact: JID) -> None:
-    """3.1.6: the contact, newly subscribed, gets the presence of each available resource of the user."""
+def show(site: Site, user: JID, contact: JID) -> None:
+    """3.1.5: the contact, newly subscribed, gets the presence of each available resource of the user."""
     account = site.accounts.get(user)
-    if account is None or not account.roster.shows_to(contact):
+    if account is None or not account.shows_to(contact):
         return  # cancelled since
-    viewers = _available(site, contact)
-    for resource in _resources(site, user):
-        show_presence(resource, viewers, contact.wire)
+    viewers = available(site, contact)
+    for resource in available(site, user):
+        if contact.domain in site.hosts:
+            show_presence(resource, viewers, contact.wire)
+        elif (current := resource.presence(contact.wire)) is not None:
+            site.remote.send(contact, current, unheard)
 
 
-def _hide_presence(site: Site, user: JID, contact: JID) -> None:
+def hide(site: Site, user: JID, contact: JID) -> None:
     """3.2.2, 3.3.3: the contact, no longer subscribed, gets unavailable presence of each available resource."""
-    for resource in _resources(site, user):
-        if resource.available:
-            head = b"<presence type='unavailable' from='" + resource.jid.wire + b"'"
-            site.table.broadcast([contact.norm], head, b"/>")
-
-
-def push(site: Site, account: Account, item: RosterItem | None, removed: JID | None = None) -> None:
-    """A roster push to all interested resources of the account (RFC 6121 2.1.6).
-
-    It says `from`, which could be left out: Profanity 0.15.0 believes no push without.
-    """
-    payload = (
-        item_xml(item)
-        if item is not None
-        else f"<item jid={quoteattr(str(removed))} subscription='remove'/>".encode()
-    )
-    resources = interested(site, account.jid)
-    if not resources:
-        return
-    fan_out(
-        resources,
-        b"<iq type='set' from='" + account.jid.wire + b"' id='push-" + str(next(_PUSHES)).encode() + b"'",
-        b"><query xmlns='jabber:iq:roster'>" + payload + b"</query></iq>",
-    )
-
-
-def cancel(site: Site, user: JID, item: RosterItem) -> None:
-    """The stanzas that end what an item that was removed held: both directions (RFC 6121 2.5.2; 6-30)."""
-    types: list[SubscriptionType] = []
-    if item.subscription in ("to", "both") or item.ask:
-        types.append("unsubscribe")
-    if item.subscription in ("from", "both"):
-        types.append("unsubscribed")
-    contact = JID.parse(item.jid)
-    for type_ in types:
-        _reply(site, contact, user, type_)
-    if "unsubscribed" in types:
-        _hide_presence(site, user, contact)
+    for resource in available(site, user):
+        _pass_on(site, contact, presence_xml("unavailable", resource.jid, contact))

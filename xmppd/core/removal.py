@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from functools import partial
 
-from xmppd.core import presence
+from xmppd.core import contacts, presence
 from xmppd.core.accounts import Account
 from xmppd.core.site import Site
 from xmppd.errors import StanzaError
@@ -44,4 +44,4 @@ async def _take_out(site: Site, address: JID, account: Account | None) -> None:
     if item.subscription in ("to", "both") or item.ask:
         presence.tell(resources, presence.presence_xml("unsubscribed", address, account.jid))
     if item.listed:
-        presence.push(site, account, None, removed=address)
+        contacts.push(site, account, None, removed=address)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
 
 from msgspec.structs import replace
 
 from xmppd import ns
 from xmppd.core.subscription import State
+from xmppd.errors import StanzaError
+from xmppd.events import count
 from xmppd.jid import JID
 from xmppd.records import RosterItem
 
@@ -52,6 +55,20 @@ def item_xml(item: RosterItem) -> bytes:
     return "".join(parts).encode()
 
 
+def _size(item: RosterItem) -> int:
+    """Bytes of an item in a roster result."""
+    return len(item_xml(item)) if item.listed else 0
+
+
+class RosterLimits(Protocol):
+    """How large a roster may be: its items, and the bytes of the result that holds them all."""
+
+    @property
+    def roster_items(self) -> int: ...
+    @property
+    def roster_bytes(self) -> int: ...
+
+
 # shared, never changed
 _NO_ITEMS: dict[bytes, RosterItem] = {}
 _NOBODY: list[bytes] = []
@@ -60,13 +77,42 @@ _NOBODY: list[bytes] = []
 class Roster:
     """The items of one account by normalized contact address."""
 
-    __slots__ = ("_items", "_subscribers", "version")
+    __slots__ = ("_bytes", "_items", "_subscribers", "listed", "requests", "version")
 
     def __init__(self, version: int, items: Iterable[RosterItem]) -> None:
         self.version = version
+        self.listed = 0  # items that clients see
+        self.requests = 0  # kept requests of contacts
+        self._bytes: int | None = None  # of the listed items; counted when it is first asked for
         # most rosters of a large site are small, many are empty: those share what they hold
         self._items = {item.jid.encode(): item for item in items} or _NO_ITEMS
         self._subscribers: list[bytes] | None = None
+        for item in self._items.values():
+            self._count(item, 1)
+
+    def _count(self, item: RosterItem | None, by: int) -> None:
+        if item is None:
+            return
+        self.listed += by * item.listed
+        self.requests += by * (item.pending_in is not None)
+        if self._bytes is not None:
+            self._bytes += by * _size(item)
+
+    def make_room(self, item: RosterItem, limits: RosterLimits) -> None:
+        """StanzaError resource-constraint if the roster would be too large with `item` in the place of what was."""
+        old = self._items.get(item.jid.encode())
+        limit = None
+        if item.listed and (old is None or not old.listed) and self.listed >= limits.roster_items:
+            limit = "roster_items"
+        else:
+            if self._bytes is None:
+                self._bytes = sum(map(_size, self._items.values()))
+            grows_by = _size(item) - (_size(old) if old is not None else 0)
+            if grows_by > 0 and self._bytes + grows_by > limits.roster_bytes:
+                limit = "roster_bytes"
+        if limit is not None:
+            count("rosters_refused")
+            raise StanzaError("resource-constraint", app=limit)
 
     def __iter__(self) -> Iterator[RosterItem]:
         return iter(self._items.values())
@@ -87,13 +133,17 @@ class Roster:
         """Enter or replace an item, after it was committed as `version`."""
         if self._items is _NO_ITEMS:
             self._items = {}
-        self._items[item.jid.encode()] = item
+        key = item.jid.encode()
+        self._count(self._items.get(key), -1)
+        self._items[key] = item
+        self._count(item, 1)
         self._subscribers = None
         self.version = version
 
     def remove(self, item: RosterItem, version: int) -> None:
         """Take an item out, after that was committed as `version`."""
-        if self._items.pop(item.jid.encode(), None) is not None and not self._items:
+        self._count(self._items.pop(item.jid.encode(), None), -1)
+        if not self._items:
             self._items = _NO_ITEMS
         self._subscribers = None
         self.version = version

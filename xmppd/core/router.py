@@ -7,15 +7,14 @@ nobody, a served host, a local account, a foreign domain.
 from __future__ import annotations
 
 from xmppd._fast.reader import Stanza
-from xmppd._fast.route import ConnectedAccount, Resource
-from xmppd.core import iq, presence
-from xmppd.core.delivery import MESSAGES, Fate, Reach
-from xmppd.core.site import Site, bounce
+from xmppd._fast.route import Resource
+from xmppd.core import contacts, iq, presence
+from xmppd.core.delivery import Fate, State, form
+from xmppd.core.site import Site, bounce, unheard
 from xmppd.core.subscription import SubscriptionType
 from xmppd.errors import StanzaError
 from xmppd.jid import JID, JIDError
 
-MESSAGE_TYPES = frozenset(type_ for _, type_ in MESSAGES)
 IQ_TYPES = frozenset(("get", "set", "result", "error"))
 BROADCAST_TYPES = frozenset((None, "unavailable"))
 
@@ -39,39 +38,13 @@ class Router:
         except StanzaError as error:
             bounce(sender, stanza, error)
 
-    # messages (RFC 6121 5, 8.5)
-
     def _message(self, sender: Resource, stanza: Stanza, to: JID | None) -> None:
-        # 10.3.1: without 'to' it is for the sender's own account
+        # RFC 6120 10.3.1: without 'to' it is for the sender's own account (9-4)
         to = to or sender.jid.bare
         self._check_domain(to)
         if to.local is None:
             raise StanzaError("service-unavailable")  # 5-17.3
-        type_ = stanza.type if stanza.type in MESSAGE_TYPES else "normal"  # RFC 6121 5.2.2
-        match = self.site.table.full(to.norm)
-        account = self.site.table.bare(to.bare.norm)
-        fate = MESSAGES[self._reach(match, account), type_]
-        if fate is Fate.DELIVER and match is not None:
-            match.relay(stanza, sender)
-        elif fate is Fate.DELIVER_AVAILABLE and account is not None:
-            self.site.table.deliver_to_bare(stanza, sender, account)
-        elif fate is Fate.DELIVER_CONNECTED and account is not None:
-            for resource in account.resources:
-                if not resource.available:
-                    resource.relay(stanza, sender)
-        elif fate is Fate.BOUNCE:
-            raise StanzaError("service-unavailable")
-
-    def _reach(self, match: Resource | None, account: ConnectedAccount | None) -> Reach:
-        if match is not None:
-            return Reach.MATCH
-        if account is None:
-            return Reach.NOBODY
-        if any(r.available and r.priority >= 0 for r in account.resources):
-            return Reach.AVAILABLE
-        if self.site.settings.reach_without_presence and not all(r.available for r in account.resources):
-            return Reach.CONNECTED
-        return Reach.NOBODY
+        self.site.messages.arrive(sender, stanza, to)
 
     # presence (RFC 6121 3, 4)
 
@@ -85,26 +58,41 @@ class Router:
             elif type_ != "error":
                 raise StanzaError("bad-request", "this type of presence needs a 'to'")
             return
-        self._check_domain(to)
-        if type_ in presence.SUBSCRIPTION_TYPES:
-            if to.local is None:
+        at_home = to.domain in self.site.hosts
+        if type_ in contacts.SUBSCRIPTION_TYPES:
+            if at_home and to.local is None:
                 raise StanzaError("service-unavailable")
             if to.bare.has_unassigned:
                 # it is kept in a roster, and a stored name holds no such characters (RFC 3454 7)
                 raise StanzaError("jid-malformed")
             subscription_type: SubscriptionType = type_
-            presence.outbound(self.site, sender, stanza, to, subscription_type)
+            contacts.outbound(self.site, sender, stanza, to, subscription_type)
         elif type_ in BROADCAST_TYPES:
-            if to.local is not None:
+            if to.local is not None or not at_home:
                 presence.direct(self.site, sender, stanza, to)
         elif type_ == "probe":
-            presence.probe(self.site, sender, to)
+            presence.probe(self.site, sender, stanza, to)
         elif type_ == "error":
             resource = self.site.table.full(to.norm)
             if resource is not None:
                 resource.relay(stanza, sender)
+            elif not at_home:
+                self.site.remote.send(to, stanza.render(from_=sender.jid.wire, lang=sender.lang), unheard)
         else:
             raise StanzaError("bad-request", "no such type of presence")
+
+    def receive_presence(self, from_: JID, stanza: Stanza, to: JID) -> None:
+        """Presence of another server's user or service for an address of ours (RFC 6121 8.5)."""
+        type_ = stanza.type
+        if to.local is None:
+            return
+        if type_ in contacts.SUBSCRIPTION_TYPES:
+            subscription_type: SubscriptionType = type_
+            contacts.receive(self.site, from_, to, subscription_type, stanza)
+        elif type_ == "probe":
+            presence.receive_probe(self.site, from_, to, stanza.id)
+        elif type_ in BROADCAST_TYPES or type_ == "error":
+            presence.deliver(self.site, to, stanza.render(from_=from_.wire))
 
     # IQ (RFC 6120 8.2.3, 10.3.3, RFC 6121 8.5)
 
@@ -123,20 +111,24 @@ class Router:
             if asks:
                 raise StanzaError("remote-server-not-found")
             return
+        if to.local is None:
+            if asks:  # 5-10.e: else it is an answer nobody asked for
+                iq.answer(self.routes, iq.Request(self.site, sender, stanza, to), iq.Scope.HOST)
+            return
         match = self.site.table.full(to.norm)
-        if match is not None:
+        # whether there is such an account is for the feature to see: all it may say differs in nothing else
+        fate = self.site.settings.delivery[
+            "iq request" if asks else "iq answer", form(to, match), State.OFFLINE
+        ]
+        if fate is Fate.DELIVER and match is not None:
             if asks and self.site.table.iq_needs_presence and not self._shares_presence(match, own):
                 raise StanzaError("service-unavailable")  # RFC 6121 8.5.3.1
             match.relay(stanza, sender)
-        elif not asks:
-            return  # 5-10.e: an answer nobody asked for
-        elif to.local is None:
-            iq.answer(self.routes, iq.Request(self.site, sender, stanza, to), iq.Scope.HOST)
-        elif to.resource is not None:
-            raise StanzaError("service-unavailable")  # 5-20.2
-        else:
+        elif fate is Fate.ANSWER:
             scope = iq.Scope.OWN if to == own else iq.Scope.ACCOUNT
             iq.answer(self.routes, iq.Request(self.site, sender, stanza, to), scope)
+        elif fate is Fate.BOUNCE:
+            raise StanzaError("service-unavailable")  # 5-20.2
 
     def _shares_presence(self, resource: Resource, asker: JID) -> bool:
         bare = resource.jid.bare

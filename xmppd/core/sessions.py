@@ -63,7 +63,9 @@ class Sessions:
         # first: its closing tag may be out, so what follows must not reach the stream itself
         resource.gone()
         presence.withdraw(self.site, resource, None)
-        if self.site.table.unbind(resource):
+        last = self.site.table.unbind(resource)
+        self.site.offline.left(resource)
+        if last:
             self.site.accounts.disconnected(resource.account.account)
 
     def end(self, resource: Resource, error: StreamError | None) -> None:

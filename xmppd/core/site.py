@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from xmppd._fast.reader import Stanza
-from xmppd._fast.route import Resource, RouteTable
-from xmppd.core.accounts import Accounts, Records
+from xmppd._fast.route import RouteTable
+from xmppd.core.accounts import Accounts, Records, Refused
+from xmppd.core.bounce import bounce as bounce
+from xmppd.core.delivery import UC, Table
+from xmppd.core.messages import Messages
+from xmppd.core.offline import Offline, OfflineSettings
 from xmppd.errors import StanzaError
-from xmppd.events import count
+from xmppd.jid import JID
 
 log = logging.getLogger("xmppd.core")
 
@@ -21,18 +24,42 @@ log = logging.getLogger("xmppd.core")
 class CoreSettings:
     """Limits and readings of the rules.
 
-    `reach_without_presence`: a message to a bare address reaches connected resources that have sent no presence
-    if no available one can take it (UC 5-19, 5-20). `iq_needs_presence`: IQs to a full address only from who sees
-    its presence (RFC 6121 8.5.3.1; UC 5-21 wants them delivered).
+    `delivery`: the reading of RFC 6121 8.5. `iq_needs_presence`: IQs to a full address only from who sees its
+    presence (RFC 6121 8.5.3.1; UC 5-21 wants them delivered).
     """
 
-    sessions_per_account: int = 20
+    sessions_per_account: int = 16
+    answer_s: float = 10.0  # longest time a request may wait for its answer
     directed_presences: int = 1000
+    kept_requests: int = 50
+    kept_request_bytes: int = 4096
     roster_items: int = 5000
-    roster_name_bytes: int = 1023
-    roster_groups: int = 50
-    reach_without_presence: bool = True
+    roster_name_bytes: int = 1024
+    roster_groups: int = 64
+    roster_bytes: int = 786_432
+    account_jobs: int = 1000
+    idle_accounts: int = 1000
+    delivery: Table = field(default_factory=lambda: UC)
     iq_needs_presence: bool = False
+    offline: OfflineSettings = field(default_factory=OfflineSettings)
+
+
+class Remote(Protocol):
+    """The way to other servers."""
+
+    def send(self, to: JID, stanza: bytes, refused: Refused) -> object:
+        """Send a complete stanza to the domain of `to`; `refused` is told, at once or later, if that fails."""
+
+
+class NoFederation:
+    """No other server can be reached."""
+
+    def send(self, to: JID, stanza: bytes, refused: Refused) -> None:
+        refused(StanzaError("remote-server-not-found"))
+
+
+def unheard(_error: StanzaError) -> None:
+    """A refusal that nobody is told."""
 
 
 class Site:
@@ -40,11 +67,22 @@ class Site:
 
     def __init__(self, hosts: frozenset[str], records: Records, settings: CoreSettings) -> None:
         self.hosts = hosts
-        self.settings = settings
         self.table = RouteTable()
-        self.accounts = Accounts(self.table, records)
-        self.table.iq_needs_presence = settings.iq_needs_presence
+        self.remote: Remote = NoFederation()
+        self.accounts = Accounts(
+            self.table, records, hosts, idle_limit=settings.idle_accounts, queue_limit=settings.account_jobs
+        )
+        self.offline = Offline(self, records)
+        self.messages = Messages(self)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.configure(settings)
+
+    def configure(self, settings: CoreSettings) -> None:
+        """Go by these settings from now on."""
+        self.settings = settings
+        self.table.iq_needs_presence = settings.iq_needs_presence
+        self.accounts.idle_limit = settings.idle_accounts
+        self.accounts.queue_limit = settings.account_jobs
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Let `work` go on beside routing; a failure is logged."""
@@ -62,11 +100,3 @@ class Site:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.accounts.drain()
-
-
-def bounce(sender: Resource, stanza: Stanza, error: StanzaError) -> None:
-    """Answer a stanza with an error, unless it is itself an answer (RFC 6120 8.3.1; UC 5-10.e, 5-11.4)."""
-    if stanza.type in ("error", "result"):
-        return
-    count("stanza_errors")
-    sender.send(stanza.error_reply(error.to_xml(), to=sender.jid.wire))

@@ -1,7 +1,7 @@
 """Presence subscription states and their transitions: RFC 6121 appendix A as data.
 
 A state is seen from the user's side. Each table maps every state to what is done with the stanza and to the state
-after it; the rules that use them are in `core.presence`.
+after it; the rules that use them are in `core.contacts`.
 """
 
 from __future__ import annotations

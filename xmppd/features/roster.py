@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from xmppd import ns
 from xmppd._fast.element import Element
-from xmppd.core import presence
+from xmppd.core import contacts
 from xmppd.core.accounts import Account, owns
 from xmppd.core.iq import Request, Routes, Scope
 from xmppd.errors import StanzaError
@@ -80,12 +80,11 @@ def _read(request: Request) -> tuple[JID, RosterItem | None]:
 
 async def _update(request: Request, account: Account, contact: JID, wish: RosterItem) -> None:
     before = account.roster.get(contact)
-    if before is None and len(account.roster) >= request.site.settings.roster_items:
-        raise StanzaError("resource-constraint", app="roster_items")
     item = replace(before or wish, name=wish.name, groups=wish.groups, listed=True)
     if item != before:
+        account.roster.make_room(item, request.site.settings)
         await account.put(item)
-    presence.push(request.site, account, item)
+    contacts.push(request.site, account, item)
 
 
 async def _remove(request: Request, account: Account, contact: JID) -> None:
@@ -95,8 +94,8 @@ async def _remove(request: Request, account: Account, contact: JID) -> None:
         raise StanzaError("item-not-found")  # 6-31
     # a request that is not answered yet stays
     await account.put(RosterItem(before.jid, pending_in=before.pending_in, listed=False))
-    presence.push(request.site, account, None, removed=contact)
-    presence.cancel(request.site, account.jid, before)  # 6-30
+    contacts.push(request.site, account, None, removed=contact)
+    contacts.cancel(request.site, account.jid, before)  # 6-30
 
 
 ROUTES: Routes = {

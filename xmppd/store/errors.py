@@ -18,7 +18,7 @@ class StoreFull(StoreError):
 
 
 class StoreTimeout(StoreError):
-    """No answer within the deadline. A change that had already begun may still be made."""
+    """Nothing was begun within the deadline, and nothing will be."""
 
 
 class StoreClosed(StoreError):

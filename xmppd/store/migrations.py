@@ -71,8 +71,20 @@ def _rosters(db: Database) -> None:
     db.execute("CREATE INDEX roster_item_contact ON roster_item (contact)")
 
 
+def _offline(db: Database) -> None:
+    # by account and place in one tree: what is delivered together lies together
+    db.execute(
+        """CREATE TABLE offline (
+            account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+            place INTEGER NOT NULL,
+            stanza BLOB NOT NULL,
+            PRIMARY KEY (account_id, place)
+        ) STRICT, WITHOUT ROWID"""
+    )
+
+
 # in order; the number of a step is its place, from 1
-STEPS: Final[tuple[Callable[[Database], None], ...]] = (_accounts, _rosters)
+STEPS: Final[tuple[Callable[[Database], None], ...]] = (_accounts, _rosters, _offline)
 SCHEMA_VERSION: Final = len(STEPS)
 
 

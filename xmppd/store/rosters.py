@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import msgspec
 
 from xmppd import clock
-from xmppd.records import RosterItem, Subscription
+from xmppd.records import AccountRecord, RosterItem, Subscription
 from xmppd.store.errors import NoSuchAccount, RosterFull
+from xmppd.store.offline import waiting_of
 from xmppd.store.readers import Readers
 from xmppd.store.writer import Writer
 
@@ -45,17 +46,22 @@ class Rosters:
 
         return await self._readers.read(work)
 
-    async def find(self, local: str, domain: str) -> tuple[int, Roster] | None:
-        """Account id and roster by name, in one step for a log-in; None if there is no such account.
+    async def find(self, local: str, domain: str) -> AccountRecord | None:
+        """What the server works with, by name, in one step for a log-in; None if there is no such account.
 
         Raises StoreError.
         """
 
-        def work(connection: sqlite3.Connection) -> tuple[int, Roster] | None:
+        def work(connection: sqlite3.Connection) -> AccountRecord | None:
             sql = """SELECT id, version FROM account JOIN roster ON account_id = id
                 WHERE domain = ? AND local = ?"""
             row = connection.execute(sql, (domain, local)).fetchone()
-            return None if row is None else (row[0], Roster(row[1], items_of(connection, row[0])))
+            if row is None:
+                return None
+            account_id, version = row
+            return AccountRecord(
+                account_id, version, items_of(connection, account_id), waiting_of(connection, account_id)
+            )
 
         return await self._readers.read(work)
 

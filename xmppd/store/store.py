@@ -17,6 +17,7 @@ from xmppd.store.accounts import Accounts
 from xmppd.store.errors import StoreError, StoreInUse, explain
 from xmppd.store.lock import DirectoryLock, holder, in_use
 from xmppd.store.migrations import known_version, migrate
+from xmppd.store.offline import Offline
 from xmppd.store.readers import Readers
 from xmppd.store.rosters import Rosters
 from xmppd.store.writer import Writer, WriterStats
@@ -87,6 +88,7 @@ class Store:
         self._readers = readers
         self.accounts = Accounts(writer, readers)
         self.rosters = Rosters(writer, readers)
+        self.offline = Offline(writer, readers)
 
     @classmethod
     def open(cls, directory: Path | str, settings: StoreSettings | None = None) -> Self:
@@ -181,6 +183,16 @@ class Store:
                 return StoreHealth(ok=False, problem=str(error))
             return StoreHealth(ok=True)
         return StoreHealth(ok=False, problem=fault.text, since_s=clock.monotonic_s() - fault.since_s)
+
+    async def probe(self) -> None:
+        """Write something and take it back, to see whether a fault has passed. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("CREATE TABLE probe (x)")
+            connection.execute("INSERT INTO probe VALUES (zeroblob(65536))")
+            connection.execute("DROP TABLE probe")
+
+        await self._writer.transact(work)
 
     async def close(self) -> None:
         """Write what is queued, end the threads, give the lock back.

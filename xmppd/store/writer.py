@@ -31,8 +31,8 @@ log = logging.getLogger("xmppd.store")
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
-# future, statement or function, parameters of the statement (None for a function)
-Job = tuple["asyncio.Future[Any]", str | Work, Sequence[Any] | None]
+# future, statement or function, parameters of the statement (None for a function), when it was given (monotonic)
+Job = tuple["asyncio.Future[Any]", str | Work, Sequence[Any] | None, float]
 # future, result, error
 Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
@@ -44,7 +44,7 @@ class WriterStats:
     """What the writer has done and has before it."""
 
     depth: int  # jobs waiting or being done
-    oldest_s: float  # how long the oldest of them has waited; the deadline at most
+    oldest_s: float  # how long the oldest of them has waited
     jobs: int  # jobs done, failed ones included
     failed: int
     batches: int  # transactions
@@ -84,12 +84,12 @@ class Writer:
         self._batch_jobs = batch_jobs
         self._deadline_s = deadline_s
         self._queue: deque[Job] = deque()
+        self._taking = threading.Lock()  # a job is taken by the thread or withdrawn by the loop, never both
         self._wake = threading.Event()
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        # futures in the order of the queue, each with its deadline: first in is first due
-        self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._begun_at: float | None = None  # when the oldest job of the batch was given
         self._in_batch = self._jobs = self._failed = self._batches = self._largest_batch = 0
         self.fault: Fault | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -100,9 +100,9 @@ class Writer:
     def submit(self, sql: str, parameters: Sequence[Any] = ()) -> asyncio.Future[None]:
         """Queue one statement; the future resolves after COMMIT.
 
-        Raises StoreFull, StoreClosed at once; the future raises StoreError (StoreTimeout after the deadline)
-        or the statement's own sqlite3.Error. A future that is cancelled before its job began takes the job
-        with it.
+        Raises StoreFull, StoreClosed at once; the future raises StoreError or the statement's own sqlite3.Error.
+        StoreTimeout means that the job had not begun by the deadline, and is not done any more: what the future says
+        is what became of the data. A future that is cancelled before its job began takes the job with it.
         """
         return self._append(sql, parameters)
 
@@ -125,10 +125,9 @@ class Writer:
         if loop is not self._loop:
             self._bind(loop)
         future = loop.create_future()
-        self._waiting.append((loop.time() + self._deadline_s, future))
         if self._timer is None:
             self._timer = loop.call_later(self._deadline_s, self._overdue)
-        self._queue.append((future, work, parameters))
+        self._queue.append((future, work, parameters, clock.monotonic_s()))
         if not self._wake.is_set():
             self._wake.set()
         return future
@@ -137,23 +136,24 @@ class Writer:
         if self._loop is not None and not self._loop.is_closed() and self._depth():
             raise RuntimeError("the store is in use by another event loop")
         self._loop = loop
-        self._waiting.clear()
         self._timer = None
 
     def _overdue(self) -> None:
-        """Fail what has waited too long; set the timer for the next in the queue."""
+        """Withdraw what has waited too long; look again when the next in the queue is due."""
         assert self._loop is not None  # it armed this timer
-        now = self._loop.time()
-        while self._waiting:
-            due, future = self._waiting[0]
-            if not future.done():
-                if due > now:
-                    self._timer = self._loop.call_at(due, self._overdue)
-                    return
-                late = StoreTimeout(f"no answer from the disk within {self._deadline_s:g} s")
-                future.set_exception(self._failed_by(late))
-            self._waiting.popleft()
         self._timer = None
+        now = clock.monotonic_s()
+        late: list[Job] = []
+        with self._taking:
+            while self._queue and self._queue[0][3] + self._deadline_s <= now:
+                late.append(self._queue.popleft())
+            if self._queue:
+                wait_s = max(self._queue[0][3] + self._deadline_s - now, 0.001)
+                self._timer = self._loop.call_later(wait_s, self._overdue)
+        for future, *_ in late:
+            if not future.done():
+                told = StoreTimeout(f"no answer from the disk within {self._deadline_s:g} s")
+                future.set_exception(self._failed_by(told))
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         for future, result, error in outcomes:
@@ -162,9 +162,7 @@ class Writer:
                     future.set_result(result)
                 else:
                     future.set_exception(error)
-        while self._waiting and self._waiting[0][1].done():
-            self._waiting.popleft()
-        if not self._waiting and self._timer is not None:
+        if self._timer is not None and not self._depth():
             self._timer.cancel()
             self._timer = None
 
@@ -185,9 +183,9 @@ class Writer:
 
     def stats(self) -> WriterStats:
         """Figures for status and metrics."""
-        oldest_s = 0.0
-        if self._waiting and self._loop is not None:
-            oldest_s = self._loop.time() - (self._waiting[0][0] - self._deadline_s)
+        with self._taking:
+            since = self._begun_at or (self._queue[0][3] if self._queue else None)
+        oldest_s = 0.0 if since is None else clock.monotonic_s() - since
         return WriterStats(
             self._depth(), oldest_s, self._jobs, self._failed, self._batches, self._largest_batch
         )
@@ -195,6 +193,7 @@ class Writer:
     # ---- the thread's side
 
     def _run(self) -> None:
+        batch: list[Job] = []
         try:
             while not (self._closing and not self._queue):
                 self._wake.wait()
@@ -202,23 +201,31 @@ class Writer:
                 while batch := self._take():
                     outcomes = self._write(batch)
                     self._in_batch = 0  # before they are told: who was told finds it so
+                    self._begun_at = None
                     self._answer(outcomes)
             with suppress(sqlite3.Error):  # only statistics for the query planner
                 self._connection.execute("PRAGMA optimize")
         except Exception as error:  # a bug of ours: say so and refuse, rather than let everybody wait
             self._closing = True
-            self._failed_by(StoreError("the writer of the store has stopped"))
             log.critical("store writer stopped", exc_info=error)
+            told = self._failed_by(StoreError("the writer of the store has stopped"))
+            with self._taking:
+                batch += self._queue
+                self._queue.clear()
+            self._in_batch = 0
+            self._answer([(job[0], None, told) for job in batch])
         finally:
             self._connection.close()
 
     def _take(self) -> list[Job]:
         batch: list[Job] = []
-        while self._queue and len(batch) < self._batch_jobs:
-            job = self._queue.popleft()
-            if not job[0].done():  # done already means given up: cancelled, or past its deadline
-                batch.append(job)
-        self._in_batch = len(batch)
+        with self._taking:
+            while self._queue and len(batch) < self._batch_jobs:
+                job = self._queue.popleft()
+                if not job[0].done():  # done already means given up by who waited
+                    batch.append(job)
+            self._in_batch = len(batch)
+            self._begun_at = batch[0][3] if batch else None
         return batch
 
     def _answer(self, outcomes: list[Outcome]) -> None:
@@ -298,7 +305,7 @@ class Writer:
         return map(self._in_savepoint, batch)
 
     def _in_savepoint(self, job: Job) -> Outcome:
-        future, work, parameters = job
+        future, work, parameters, _ = job
         connection = self._connection
         connection.execute("SAVEPOINT job")
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -20,3 +22,8 @@ KNOWN: Final[Mapping[str, Callable[[], Launcher]]] = {
 def launcher(name: str) -> Launcher:
     """The launcher of that name; any other word is a command that speaks the protocol of launchers."""
     return KNOWN[name]() if name in KNOWN else ChildLauncher(name)
+
+
+def command(name: str) -> str:
+    """The command that is this launcher as a program."""
+    return shlex.join((sys.executable, "-m", __name__, name)) if name in KNOWN else name

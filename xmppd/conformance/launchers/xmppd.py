@@ -41,6 +41,15 @@ MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", 
 ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096, "store.busy_timeout_s": 0.5}
 
 
+def has_ipv6() -> bool:
+    """Whether this host has ::1, which containers may lack."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 class Xmppd:
     """One scratch site."""
 
@@ -56,6 +65,7 @@ class Xmppd:
         # nobody else listens here, so that any port is free
         self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
         self._version = ""
+        self._addresses: list[str] = []  # where it serves clients
         self._plain = ""  # the configuration as `init` wrote it
 
     # ---- the command line
@@ -74,7 +84,8 @@ class Xmppd:
 
     def _init(self, *words: str) -> None:
         domains = (f"--domain={domain}" for domain in self._domains)
-        self._command("init", str(self._folder), *domains, "--c2s=127.0.0.1:0", "--c2s=[::1]:0", *words)
+        listeners = (f"--c2s={address}:0" for address in self._addresses)
+        self._command("init", str(self._folder), *domains, *listeners, *words)
 
     def _written(self, settings: Settings) -> str:
         """The configuration with the settings behind it."""
@@ -87,6 +98,8 @@ class Xmppd:
             if name == "client-port":
                 plain = plain.replace('"127.0.0.1:0"', f'"{self._own_address}:{value}"')
                 continue
+            if name == "ipv4":
+                continue  # which was seen to at the start
             if name == "mechanisms-too-weak":
                 wanted["sasl.strong_accounts"] = self._accounts if value else []
                 wanted["sasl.strong_mechanisms"] = [each for each in MECHANISMS if each not in (value or ())]
@@ -109,6 +122,9 @@ class Xmppd:
 
     def start(self, domains: list[str], settings: Settings) -> Facts:
         self._domains = domains
+        self._addresses = ["127.0.0.1"] if settings.get("ipv4") is not False else []
+        if has_ipv6() or not self._addresses:
+            self._addresses.append("[::1]")
         self._version = self._command("--version").split()[-1]
         self._init()
         self._plain = self._config.read_text(encoding="utf-8")
@@ -136,8 +152,8 @@ class Xmppd:
     def _facts(self) -> Facts:
         status = json.loads(self._here("status", "--json"))
         ports = {each["host"]: each["port"] for each in status["listeners"] if each["kind"] == "c2s"}
-        port6 = ports.pop("::1", None)
-        [(host, port)] = ports.items()
+        port6 = ports.get("::1")
+        host, port = next(iter(ports.items()))  # in the order of the configuration: IPv4 first
         return Facts(
             system="xmppd",
             version=self._version,
@@ -145,6 +161,7 @@ class Xmppd:
             port=port,
             port6=port6,
             ca_file=str(self._folder / "tls" / "ca.pem"),
+            configuration=self._config.read_text(encoding="utf-8"),
         )
 
     def _hide_accounts(self, hidden: bool) -> None:

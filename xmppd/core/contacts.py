@@ -1,0 +1,235 @@
+"""What passes between a user and a contact: subscription stanzas and what follows from them (RFC 6121 3).
+
+The rules on the tables of `core.subscription`, by state and direction: what a user's client sends is `outbound`, what
+comes in from a contact is `inbound`. A contact of this server and one of another differ only in the way the stanza
+takes (`_pass_on`). Each side's roster changes in its own account's queue, after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from xml.sax.saxutils import quoteattr
+
+from msgspec.structs import replace
+
+from xmppd import events
+from xmppd._fast.reader import Stanza
+from xmppd._fast.route import Resource, fan_out
+from xmppd.core import presence
+from xmppd.core.accounts import Account, Refused, owns
+from xmppd.core.presence import presence_xml
+from xmppd.core.roster import is_empty, item_xml, moved
+from xmppd.core.site import Site, bounce, unheard
+from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
+from xmppd.errors import StanzaError
+from xmppd.jid import JID
+from xmppd.records import RosterItem
+
+SUBSCRIPTION_TYPES = frozenset(OUTBOUND)
+
+_PUSHES = count(1)  # an id of its own for each push, whether or not it brings a new version
+
+
+def _nothing() -> None:
+    return
+
+
+def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: SubscriptionType) -> None:
+    """A subscription stanza of a client (RFC 6121 3; A.2)."""
+    user, contact = sender.jid.bare, to.bare
+    if user == contact:
+        bounce(sender, stanza, StanzaError("not-allowed", "an account always sees its own presence"))
+        return
+    # 3.1.2: stamped with bare addresses, the rest of the stanza as it was sent (7-3, 7-4)
+    routed = stanza.render(to=contact.wire, from_=user.wire, lang=sender.lang)
+    id_ = stanza.id
+
+    async def change(account: Account | None) -> None:
+        if not owns(account, sender):
+            return
+        step = OUTBOUND[type_][account.roster.state(contact)]
+        before = account.roster.get(contact)
+        item = before or RosterItem(str(contact), listed=False)
+        after = moved(item, step.after)
+        if step.pre_approves:
+            after = _with_approval(after, approved=True)
+        elif type_ == "unsubscribed" and item.approved:
+            after = _with_approval(after, approved=False)
+        if after != before and not (before is None and after == item):
+            if not is_empty(after):
+                account.roster.make_room(after, site.settings)
+            await account.put(after)
+            if after.visible() != item.visible():
+                push(site, account, after)
+        if not step.passes:
+            return
+        if type_ == "unsubscribed" and item.subscription in ("from", "both"):
+            # 3.2.2: first, and while there is somebody to leave: from here on no broadcast reaches the contact
+            presence.hide(site, user, contact)
+
+        def then() -> None:
+            if type_ == "subscribed":  # 3.1.5: presence follows the stanza that allows it
+                presence.show(site, user, contact)
+
+        _pass_on(site, user, contact, type_, routed, id_, undelivered, then)
+
+    def refused(error: StanzaError) -> None:
+        bounce(sender, stanza, error)
+
+    def undelivered(error: StanzaError) -> None:
+        bounce(sender, stanza, error)
+        if type_ == "subscribe":  # 7-5.3: no request stays open
+            inbound(
+                site, user, contact, "unsubscribed", presence_xml("unsubscribed", contact, user, id_), id_
+            )
+
+    site.accounts.perform(user, change, refused)
+
+
+def _pass_on(
+    site: Site,
+    from_: JID,
+    to: JID,
+    type_: SubscriptionType,
+    stanza: bytes,
+    id_: str | None = None,
+    refused: Refused = unheard,
+    then: Callable[[], None] = _nothing,
+) -> None:
+    """Let the other side have a stanza: the one place that knows whether it is at home here."""
+    if to.domain in site.hosts:
+        inbound(site, to, from_, type_, stanza, id_, refused, then)
+    else:
+        site.remote.send(to, stanza, refused)
+        then()
+
+
+def inbound(
+    site: Site,
+    user: JID,
+    contact: JID,
+    type_: SubscriptionType,
+    stanza: bytes,
+    id_: str | None = None,
+    refused: Refused = unheard,
+    then: Callable[[], None] = _nothing,
+) -> None:
+    """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3).
+
+    `stanza` is addressed to the bare `user`, `id_` is its id. `then` comes after it; `refused` is told if it cannot be
+    processed.
+    """
+
+    async def change(account: Account | None) -> None:
+        if account is None:
+            if type_ == "subscribe":
+                refused(StanzaError("service-unavailable"))  # 7-5.2, 7-8.c
+            then()
+            return
+        before = account.roster.get(contact)
+        item = before or RosterItem(str(contact), listed=False)
+        step = INBOUND[type_][account.roster.state(contact)]
+        reply, passes, state = step.reply, step.passes, step.after
+        approved = type_ == "subscribe" and state.pending_in and item.approved
+        if approved:  # 3.4.2: before it was asked
+            reply, passes, state = "subscribed", False, OUTBOUND["subscribed"][state].after
+        after = moved(item, state, request=_kept(site, stanza, contact, user, id_))
+        if approved:
+            after = _with_approval(after, approved=False)
+        if after.pending_in is not None and item.pending_in is None:
+            _room_for_request(site, account)
+        if after != item:
+            await account.put(after)
+        if passes:
+            # 3.1.3: only resources that sent presence are asked; else the request waits for the next one.
+            asked = presence.available(site, user)
+            presence.tell(asked if type_ == "subscribe" else presence.interested(site, user), stanza)
+        if after.visible() != item.visible():
+            push(site, account, after)
+
+        def follow() -> None:
+            if reply == "subscribed":
+                presence.show(site, user, contact)
+            elif type_ == "unsubscribe" and item.subscription in ("from", "both"):
+                presence.hide(site, user, contact)
+            then()
+
+        # "unsubscribed" is for another server (A.3.2): our own has changed the contact's side before it came here,
+        # and would take it for the answer to a new request
+        if reply == "subscribed" or (reply == "unsubscribed" and contact.domain not in site.hosts):
+            answer = presence_xml(reply, user, contact, id_)  # 7-8.b: with the request's id
+            _pass_on(site, user, contact, reply, answer, id_, then=follow)
+        else:
+            follow()
+
+    site.accounts.perform(user, change, refused)
+
+
+def receive(site: Site, from_: JID, to: JID, type_: SubscriptionType, stanza: Stanza) -> None:
+    """A subscription stanza of another server's user: 7-7, 7-8."""
+    user, contact = to.bare, from_.bare
+
+    def refused(_error: StanzaError) -> None:
+        if (
+            type_ == "subscribe"
+        ):  # 7-8.c: denied, as an account would deny it; no request stays open over there
+            site.remote.send(contact, presence_xml("unsubscribed", user, contact, stanza.id), unheard)
+
+    inbound(site, user, contact, type_, stanza.render(to=user.wire, from_=contact.wire), stanza.id, refused)
+
+
+def _kept(site: Site, request: bytes, from_: JID, to: JID, id_: str | None) -> bytes:
+    """The request as it is kept: whole (7-8.e), or without its content if that is too much to hold for a stranger."""
+    if len(request) <= site.settings.kept_request_bytes:
+        return request
+    return presence_xml("subscribe", from_, to, id_)
+
+
+def _room_for_request(site: Site, account: Account) -> None:
+    """StanzaError if too many requests wait already: all of them are sent at each log-in (RFC 6121 3.1.3, warning)."""
+    if account.roster.requests >= site.settings.kept_requests:
+        events.count("requests_refused")
+        raise StanzaError("resource-constraint", app="kept_requests")
+
+
+def _with_approval(item: RosterItem, *, approved: bool) -> RosterItem:
+    return replace(item, approved=approved, listed=item.listed or approved)
+
+
+def push(site: Site, account: Account, item: RosterItem | None, removed: JID | None = None) -> None:
+    """A roster push to all interested resources of the account (RFC 6121 2.1.6)."""
+    xml = item_xml(item) if item is not None else removed_xml(str(removed))
+    send_push(account, presence.interested(site, account.jid), xml, account.roster.version)
+
+
+def removed_xml(contact: str) -> bytes:
+    """`<item/>` of a push for an item that is gone."""
+    return f"<item jid={quoteattr(contact)} subscription='remove'/>".encode()
+
+
+def send_push(account: Account, to: list[Resource], item: bytes, version: int) -> None:
+    """One changed item to some resources, with the version it brings (2.6.3).
+
+    It says `from`, which could be left out: Profanity 0.15.0 believes no push without.
+    """
+    if to:
+        fan_out(
+            to,
+            b"<iq type='set' from='" + account.jid.wire + b"' id='push-" + str(next(_PUSHES)).encode() + b"'",
+            b"><query xmlns='jabber:iq:roster' ver='"
+            + str(version).encode()
+            + b"'>"
+            + item
+            + b"</query></iq>",
+        )
+
+
+def cancel(site: Site, user: JID, item: RosterItem) -> None:
+    """The stanzas that end what an item that was removed held: both directions (RFC 6121 2.5.2; 6-30)."""
+    contact = JID.parse(item.jid)
+    if item.subscription in ("to", "both") or item.ask:
+        _pass_on(site, user, contact, "unsubscribe", presence_xml("unsubscribe", user, contact))
+    if item.subscription in ("from", "both"):
+        presence.hide(site, user, contact)
+        _pass_on(site, user, contact, "unsubscribed", presence_xml("unsubscribed", user, contact))
