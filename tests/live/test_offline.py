@@ -124,8 +124,6 @@ def test_a_full_mailbox_and_storage_switched_off(make_site):
             for n in range(5):
                 alice.send(f"<message to='bob@localhost' id='{n}'><body>{body}</body></message>")
             errors = find(alice.fence(), "message", type="error")
-            while len(errors) < 5 - most:
-                errors.append(alice.until("message", type="error"))
             assert [e.get("id") for e in errors] == [str(n) for n in range(most, 5)]
             assert {condition(e) for e in errors} == {"service-unavailable"}
             with site.login("bob") as bob:

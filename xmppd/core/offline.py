@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from xmppd import clock, ns
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import ConnectedAccount, Resource
+from xmppd.core.acceptance import Pending
 from xmppd.core.bounce import bounce
 from xmppd.errors import StanzaError
 from xmppd.events import count, fields
@@ -99,6 +100,7 @@ class Offline:
         self._site = site
         self._records = records
         self._rows: list[_Row] = []  # of this turn of the loop
+        self.pending = Pending()  # the senders of these
         self._now_us = 0  # when the first of them came
         self._stamp = b""
         self._waits_for_page: deque[Account] = deque()
@@ -126,6 +128,7 @@ class Offline:
         # a clock that never goes back: the place of a message that was removed is not given again
         box.last = max(box.last + 1, self._now_us)
         self._rows.append((account, box.last, data, sender, stanza))
+        self._site.acceptance.add(self.pending, sender)
         self.waiting += 1
         self.waiting_octets += len(data)
         if not box.writing:
@@ -144,6 +147,7 @@ class Offline:
 
     async def _commit(self) -> None:
         rows, self._rows = self._rows, []
+        pending, self.pending = self.pending, Pending()
         gone: set[int] = set()
         failed: StanzaError | None = None
         try:
@@ -170,6 +174,7 @@ class Offline:
         self.waiting -= len(rows)
         count("offline_kept", kept)
         count("offline_refused", len(rows) - kept)
+        self._site.acceptance.decided(pending)
         for account in touched:
             box = account.mailbox
             if not box.writing:
