@@ -249,9 +249,13 @@ async def test_a_removal_that_fails_is_tried_again_and_nothing_comes_twice():
         core.records.fail_drop = StanzaError("internal-server-error")
         ben = await core.login("ben", "b")
         ben.send("<presence/>")
-        await core.until(lambda: core.site.accounts.get(BEN).mailbox.stuck)
+        await core.until(lambda: core.site.offline._not_removed)
         assert ids(ben) == ["1", "2"]
         core.sessions.unbind(ben.resource)
+        await core.settle()
+        core.site.offline.remove_delivered()
+        await core.settle()
+        assert (kept(core), counts(core)[0]) == (2, 2)  # it fails still
         core.records.fail_drop = None
         again = await core.login("ben", "b")
         again.send("<presence/>")
@@ -259,6 +263,24 @@ async def test_a_removal_that_fails_is_tried_again_and_nothing_comes_twice():
         assert (ids(again), kept(core), counts(core)) == ([], 0, (0, 0, 0))
         core.sessions.unbind(again.resource)
         assert core.site.accounts.get(BEN) is None  # nobody holds it any more
+
+
+@in_loop
+async def test_what_could_not_be_removed_is_removed_when_the_store_works_again():
+    async with CoreSite(idle_accounts=0) as core:
+        ann = await core.login("ann")
+        ann.send(message(1))
+        await core.settle()
+        core.records.fail_drop = StanzaError("internal-server-error")
+        ben = await core.login("ben", "b")
+        ben.send("<presence/>")
+        await core.until(lambda: core.site.offline._not_removed)
+        core.sessions.unbind(ben.resource)
+        core.records.fail_drop = None
+        core.site.offline.remove_delivered()
+        await core.settle()
+        assert kept(core) == 0
+        assert core.site.accounts.get(BEN) is None
 
 
 @in_loop
