@@ -396,6 +396,7 @@ NO_STORE, STORE = "<no-store xmlns='urn:xmpp:hints'/>", "<store xmlns='urn:xmpp:
         (RECEIPT, False),
         (RECEIPT + STORE, True),
         (f"<body>x</body>{NO_STORE}", False),
+        ("<body>x</body><no-permanent-store xmlns='urn:xmpp:hints'/>", True),
         (f"<body>x</body>{NO_STORE}{STORE}", False),
         (THREAD, True),
         (f"{CHAT_STATE}<x xmlns='urn:example'/>", True),

@@ -67,8 +67,8 @@ class Messages:
         connected = self._site.table.bare(to.bare.norm)
         match = self._site.table.full(to.norm)
 
-        # what only we may say of an account's messages (XEP-0359)
-        stanza = without_id_of(to.bare, stanza)
+        # what only we may say of an account's messages
+        stanza = without_forgeries(to.bare, stanza)
 
         # where to (RFC 6121 8.5)
         fate = self._fate(stanza, form(to, match), _state(account, connected))
@@ -167,23 +167,33 @@ def _state(account: Account | None, connected: ConnectedAccount | None) -> State
     return State.NEGATIVE if all(resource.available for resource in connected.resources) else State.CONNECTED
 
 
-def without_id_of(account: JID, stanza: Stanza) -> Stanza:
-    """The stanza without a `<stanza-id/>` that claims to be of `account` (XEP-0359 3, rule 2)."""
-    if not stanza.has_child(ns.STANZA_ID, "stanza-id"):
+# who an element says it is of
+_SPEAKERS: Final = {(ns.STANZA_ID, "stanza-id"): "by", (ns.DELAY, "delay"): "from"}
+
+
+def without_forgeries(account: JID, stanza: Stanza) -> Stanza:
+    """The stanza without what only `account` or its server may say of it.
+
+    That is a `<stanza-id/>` by the account (XEP-0359 3, rule 2), and a `<delay/>` from the server or the account
+    (XEP-0203 5).
+    """
+    if not any(stanza.has_child(*name) for name in _SPEAKERS):
         return stanza
     element = stanza.element()
     children = element.children or []
-    kept = [child for child in children if not (isinstance(child, Element) and _is_id_of(account, child))]
+    kept = [child for child in children if not (isinstance(child, Element) and _is_ours(account, child))]
     if len(kept) == len(children):
         return stanza
     children[:] = kept
     return Stanza.parse(serialize(element, ns.CLIENT))
 
 
-def _is_id_of(account: JID, child: Element) -> bool:
-    if child.ns != ns.STANZA_ID or child.name != "stanza-id":
+def _is_ours(account: JID, child: Element) -> bool:
+    attribute = _SPEAKERS.get((child.ns, child.name))
+    if attribute is None:
         return False
     try:
-        return JID.parse(child.get("by", "")) == account
+        speaker = JID.parse(child.get(attribute, ""))
     except JIDError:
         return False
+    return speaker == account or (speaker.local is None and speaker.domain == account.domain)

@@ -40,7 +40,7 @@ class OfflineSettings:
     """Limits; each is a key of the table `[offline]`."""
 
     messages: int = 1000  # kept for one account; 0: none are kept
-    bytes: int = 10 << 20  # they may have together
+    bytes: int = 16 << 20  # they may have together
     queue_bytes: int = 64 << 20  # messages of all accounts that wait for the disk
     page_messages: int = 200  # read and sent at a time
     page_bytes: int = 65_536
