@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from importlib import resources
-from pathlib import Path
 
 import pytest
 
-from xmppd.conformance import report
 from xmppd.conformance.check import Check, registered
 from xmppd.conformance.requirements import DONE, UnknownName, catalogue, select, words
 from xmppd.conformance.runner import Runner
 from xmppd.conformance.site import Site
 from xmppd.conformance.subject import Account, Subject
-from xmppd.conformance.transcript import RECEIVED, SENT, Transcript
-from xmppd.conformance.verdict import CouldNotTest, NotApplicable, NotMet, Outcome, Verdict, worst
+from xmppd.conformance.transcript import EVIDENCE_LINES, RECEIVED, SENT, Transcript
+from xmppd.conformance.verdict import CouldNotTest, NotApplicable, NotMet, Outcome, Verdict, overall, worst
 
 
 def test_all_requirements_are_there() -> None:
@@ -155,45 +152,37 @@ def test_the_worst_verdict_counts() -> None:
         assert worst(Verdict("x", each) for each in outcomes[:number]).outcome is outcome
 
 
+def test_a_requirement_is_as_good_as_its_applicable_parts() -> None:
+    met, inapplicable, untested = (
+        Verdict("x", each) for each in (Outcome.MET, Outcome.NOT_APPLICABLE, Outcome.COULD_NOT_TEST)
+    )
+    assert overall([met, inapplicable]) is Outcome.MET
+    assert overall([inapplicable]) is Outcome.NOT_APPLICABLE
+    assert overall([met, untested, inapplicable]) is Outcome.COULD_NOT_TEST
+
+
 def test_secrets_are_not_kept() -> None:
     transcript = Transcript()
     transcript.add("c1", SENT, "<auth xmlns='urn:s' mechanism='PLAIN'>AGFsaWNlAHNlY3JldA==</auth>")
     transcript.add("c1", SENT, b"<response xmlns='urn:s'>AGFsaWNlAHNlY3JldA==</response>")
     transcript.add("c1", RECEIVED, b"\xff\x00<a/>")
-    text = "\n".join(transcript.evidence())
+    seen = transcript.evidence("what it shows")
+    text = "\n".join(seen.lines)
     assert "AGFsa" not in text
     assert text.count("(not shown)") == 2
     assert "\\xff\\x00<a/>" in text
+    assert (seen.check, seen.before) == ("what it shows", 0)
 
 
-@pytest.fixture
-def letter() -> report.Letter:
-    subject = Subject("::1", 5222, ("one.example",), system="a <server>", version="1.2")
-    verdicts = [
-        Verdict("1-7.1", Outcome.MET, "", ("0.1 c1 ← <a|b>",), ("streams",), ("federation",)),
-        Verdict("1-7.2", Outcome.NOT_MET, "<nothing> came"),
-        Verdict("3-25.1", Outcome.COULD_NOT_TEST, "why not"),
-    ]
-    return report.letter(subject, ["streams"], verdicts, "2030-01-02T03:04:05+00:00", "tester 1")
-
-
-def test_reports(letter: report.Letter, tmp_path: Path) -> None:
-    data = json.loads(report.as_json(letter))
-    assert data["counts"]["1"] == {"met": 1, "not met": 1, "could not test": 0, "not applicable": 0}
-    assert [row["id"] for row in data["requirements"]] == ["1-7", "3-25"]
-    assert data["requirements"][0]["outcome"] == "not met"
-    assert data["configuration"]["Address"] == "[::1] port 5222"
-    html = report.as_html(letter)
-    assert "&lt;nothing&gt; came" in html
-    assert "a &lt;server&gt; 1.2" in html
-    assert "<nothing>" not in html
-    markdown = report.as_markdown(letter)
-    assert "| 1-7.2 |" in markdown
-    assert all(line.count(" | ") == 3 for line in markdown.splitlines() if line.startswith("| 1-"))
-    for name in ("x.html", "x.md", "x.json"):
-        report.write(tmp_path / name, letter)
-    with pytest.raises(ValueError, match="a report is written as"):
-        report.write(tmp_path / "x.pdf", letter)
+def test_evidence_is_the_end_of_a_transcript() -> None:
+    transcript = Transcript()
+    for number in range(EVIDENCE_LINES + 7):
+        transcript.add("c1", SENT, f"<a n='{number}'/>{'x' * 1000}")
+    seen = transcript.evidence("")
+    assert len(seen.lines) == EVIDENCE_LINES
+    assert seen.before == 7
+    assert "n='7'" in seen.lines[0]
+    assert all("…" in line and len(line) < 400 for line in seen.lines)
 
 
 def test_accounts_are_parsed() -> None:

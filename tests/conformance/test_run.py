@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.broken import ACCOUNTS, DOMAIN, BrokenServer
+from xmppd.conformance.ipv6_only import IPv6OnlyHost
 from xmppd.conformance.launcher import ChildLauncher, LauncherFailed, Unsupported
+from xmppd.conformance.packets import Capture
+from xmppd.conformance.verdict import CouldNotTest
 
 LAUNCHER = f"{sys.executable} -m xmppd.conformance.launchers.xmppd"
 
@@ -50,11 +55,30 @@ def test_this_server_meets_what_is_asked_of_instant_messaging(tmp_path: Path) ->
     assert done.returncode == 0
 
 
+def out_of_reach() -> dict[str, str]:
+    """The parts that cannot be tested on this machine, by this user, and why."""
+    found = {}
+    try:
+        Capture(socket.AF_INET, 1).close()
+    except CouldNotTest as error:
+        found |= dict.fromkeys(("13-1.1", "13-1.2", "13-1.4"), error.why)
+    try:
+        IPv6OnlyHost("cat").close()
+    except CouldNotTest as error:
+        found["14-1.1"] = error.why
+    return found
+
+
 def test_this_server_meets_what_is_asked_of_streams(tmp_path: Path) -> None:
     done, by_outcome = run_to_the_end(tmp_path, "--areas", "streams")
-    assert set(by_outcome) == {"met", "not applicable"}, done.stdout
-    assert len(by_outcome["met"]) == 192, done.stdout
-    assert done.returncode == 0
+    untested = out_of_reach()
+    assert by_outcome.get("could not test", set()) == untested.keys(), done.stdout
+    assert by_outcome.keys() <= {"met", "not applicable", "could not test"}, done.stdout
+    assert len(by_outcome["met"]) == 193 - len(untested), done.stdout
+    assert done.returncode == bool(untested)
+    for part, why in untested.items():
+        warnings.warn(f"{part} could not be tested here: {why}", stacklevel=1)
+        assert f"{part} could not test: {why}" in done.stdout
     assert len(list((tmp_path / "all").iterdir())) > 150
 
 
@@ -70,26 +94,6 @@ def test_a_black_box(tmp_path: Path) -> None:
         bad = conformance("run", *given, "--only", "3-24.1")
         assert bad.returncode == 1
         assert "3-24.1 could not test: it needs a launcher" in bad.stdout
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("run",),
-        ("run", "--domain", "d", "--launch", "xmppd"),
-        ("run", "--launch", "xmppd", "--areas", "none"),
-        ("run", "--launch", "xmppd", "--report", "x.pdf"),
-        ("run", "--domain", "d", "--account", "no-password"),
-    ],
-)
-def test_wrong_usage(words: tuple[str, ...]) -> None:
-    assert conformance(*words).returncode == 2
-
-
-def test_setup_says_what_to_do() -> None:
-    done = conformance("setup")
-    assert done.returncode == 0
-    assert "--disabled-account" in done.stdout
 
 
 def test_a_launcher_as_a_program() -> None:

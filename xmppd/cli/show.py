@@ -71,6 +71,8 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # lines for people go above the bar; data that goes to a file or another program stays where it goes
+    console, lifted = Console(stderr=True), sys.stdout.isatty()
+    with Progress(*columns, console=console, transient=True, redirect_stdout=lifted) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)

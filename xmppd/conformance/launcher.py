@@ -6,7 +6,8 @@ changes its settings, adds accounts, stops and kills it. Launchers for some serv
 answers to standard output, one JSON object on a line:
 
     → {"do": "start", "with": {"domains": ["one.example", "two.example"], "settings": {}}}
-    ← {"ok": {"system": "xmppd", "version": "1.0", "host": "127.0.0.1", "port": 40001, "ca_file": "..."}}
+    ← {"ok": {"system": "xmppd", "version": "1.0", "host": "127.0.0.1", "port": 40001, "ca_file": "...",
+              "port6": null, "configuration": "..."}}
     → {"do": "change", "with": {"settings": {"sasl-retries": 3}}}
     ← {"unsupported": "there is no such setting"}
     → {"do": "add_account", "with": {"jid": "alice@one.example", "password": "secret"}}
@@ -73,6 +74,7 @@ class Facts:
     port: int
     ca_file: str | None
     port6: int | None = None  # where it serves clients on ::1
+    configuration: str = ""  # what it runs with, as text for the report; without secrets
 
 
 class Launcher(Protocol):
@@ -128,8 +130,8 @@ class ChildLauncher:
                 bufsize=0,
                 pass_fds=pass_fds,
             )
-        except (OSError, ValueError) as error:
-            raise LauncherFailed(f"{command}: cannot be started: {error}") from None
+        except (OSError, ValueError, IndexError) as error:
+            raise LauncherFailed(f'the launcher "{command}" cannot be started: {error}') from None
         self._buffer = b""
 
     def _do(self, word: str, **params: Any) -> Any:

@@ -136,6 +136,10 @@ class Capture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Capture no more."""
         self._socket.close()
 
     def to(self, address: tuple[str, int], deadline: float) -> Iterator[Packet]:

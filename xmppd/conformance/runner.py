@@ -76,9 +76,8 @@ class Runner:
             transcript.add("--", EVENT, traceback.format_exc())
         finally:
             site.end()
-        verdict = Verdict(
-            check.parts[0], outcome, why, transcript.evidence(), seconds=time.monotonic() - began
-        )
+        evidence = (transcript.evidence(check.doc),)
+        verdict = Verdict(check.parts[0], outcome, why, evidence, seconds=time.monotonic() - began)
         if self.transcripts is not None:
             for part in check.parts:
                 path = self.transcripts / f"{part} {check.name}.txt"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from xmppd.conformance.launcher import Facts, Launcher, Settings
@@ -60,7 +60,7 @@ class Subject:
     version: str = ""
     port6: int | None = None  # on ::1
     s2s_port: int | None = None
-    facts: dict[str, str] = field(default_factory=dict)  # further rows of the report
+    configuration: str = ""  # what it was set up with, as text for the report
     dial: Dial = socket.create_connection
 
     def follow(self, facts: Facts) -> None:
@@ -79,9 +79,9 @@ class Subject:
         try:
             found = socket.getaddrinfo(self.host, self.port, over, socket.SOCK_STREAM)
         except OSError:
-            raise CouldNotTest(
-                f"{self.host} has no address in {NAMES[over]}; give --host a name that has one"
-            ) from None
+            why = f"{self.host} has no address in {NAMES[over]}"
+            remedy = "give --host a name that has one" if self.launcher is None else "this host may lack it"
+            raise CouldNotTest(f"{why}; {remedy}") from None
         host = self.host if self.host.startswith("fe80:") else str(found[0][4][0])  # keep the zone
         return host, self.port
 
@@ -89,7 +89,9 @@ class Subject:
 def launched(launcher: Launcher, launch: str, settings: Settings | None = None) -> Subject:
     """A server started by a launcher, with domains and accounts of its own. Raises LauncherFailed, Unsupported."""
     facts = launcher.start(list(DOMAINS), settings or {})
-    subject = Subject(facts.host, facts.port, DOMAINS, launcher=launcher, launch=launch)
+    subject = Subject(
+        facts.host, facts.port, DOMAINS, launcher=launcher, launch=launch, configuration=facts.configuration
+    )
     subject.follow(facts)
     subject.accounts = tuple(Account(name, DOMAINS[0], f"{name}'s password") for name in ACCOUNTS)
     for account in subject.accounts:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from xmppd.conformance.verdict import Evidence
+
 SENT: Final = "→"  # to the server
 RECEIVED: Final = "←"
 EVENT: Final = "·"  # of the connection: TCP, TLS, a setting that was changed
@@ -46,9 +48,10 @@ class Transcript:
         text = data if isinstance(data, str) else _text(data)
         self.lines.append(Line(time.monotonic() - self._began, who, mark, printable(text)))
 
-    def evidence(self) -> tuple[str, ...]:
+    def evidence(self, check: str) -> Evidence:
         """The last lines, shortened: what a verdict rests on. The whole is in the file."""
-        return tuple(_shortened(str(line)) for line in self.lines[-EVIDENCE_LINES:])
+        last = self.lines[-EVIDENCE_LINES:]
+        return Evidence(check, tuple(_shortened(str(line)) for line in last), len(self.lines) - len(last))
 
     def write(self, path: Path, title: str) -> None:
         """Keep it as a text file."""

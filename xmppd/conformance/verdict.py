@@ -50,13 +50,22 @@ class CouldNotTest(Ended):
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one check saw: the last lines of its transcript."""
+
+    check: str  # what it shows, and from where that is
+    lines: tuple[str, ...]
+    before: int = 0  # lines of the transcript above these
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer for one part."""
 
     part: str
     outcome: Outcome
     why: str = ""
-    evidence: tuple[str, ...] = ()  # lines of the transcript
+    evidence: tuple[Evidence, ...] = ()
     judged: tuple[str, ...] = ()  # areas in which the part was looked at
     left_out: tuple[str, ...] = ()  # areas that it needs, too, which were not selected
     seconds: float = 0.0
@@ -88,5 +97,11 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     bad = max(found, key=lambda verdict: SEVERITY[verdict.outcome])
     seconds = sum(verdict.seconds for verdict in found)
     if bad.outcome is Outcome.MET:
-        return replace(bad, evidence=tuple(line for each in found for line in each.evidence), seconds=seconds)
+        return replace(bad, evidence=tuple(one for each in found for one in each.evidence), seconds=seconds)
     return replace(bad, seconds=seconds)
+
+
+def overall(verdicts: Iterable[Verdict]) -> Outcome:
+    """One word for a requirement: the worst of its parts that are applicable."""
+    outcomes = {verdict.outcome for verdict in verdicts}
+    return max(outcomes - {Outcome.NOT_APPLICABLE} or outcomes, key=SEVERITY.__getitem__)

@@ -45,6 +45,15 @@ MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", 
 ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096, "store.busy_timeout_s": 0.5}
 
 
+def has_ipv6() -> bool:
+    """Whether this host has ::1, which containers may lack."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 class Xmppd:
     """One scratch site."""
 
@@ -61,7 +70,7 @@ class Xmppd:
         # nobody else listens here, so that any port is free
         self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
         self._version = ""
-        self._has_ipv4 = True
+        self._addresses: list[str] = []  # where it serves clients
         self._plain = ""  # the configuration as `init` wrote it
 
     # ---- the command line
@@ -87,7 +96,7 @@ class Xmppd:
 
     def _init(self, *words: str) -> None:
         domains = (f"--domain={domain}" for domain in self._domains)
-        listeners = (*(["--c2s=127.0.0.1:0"] if self._has_ipv4 else []), "--c2s=[::1]:0")
+        listeners = (f"--c2s={address}:0" for address in self._addresses)
         self._command("init", str(self._folder), *domains, *listeners, *words)
 
     def _written(self, settings: Settings) -> str:
@@ -125,7 +134,9 @@ class Xmppd:
 
     def start(self, domains: list[str], settings: Settings) -> Facts:
         self._domains = domains
-        self._has_ipv4 = settings.get("ipv4") is not False
+        self._addresses = ["127.0.0.1"] if settings.get("ipv4") is not False else []
+        if has_ipv6() or not self._addresses:
+            self._addresses.append("[::1]")
         self._version = self._command("--version").split()[-1]
         self._init()
         self._plain = self._config.read_text(encoding="utf-8")
@@ -172,6 +183,7 @@ class Xmppd:
             port=port,
             port6=port6,
             ca_file=str(self._folder / "tls" / "ca.pem"),
+            configuration=self._config.read_text(encoding="utf-8"),
         )
 
     def _hide_accounts(self, hidden: bool) -> None:

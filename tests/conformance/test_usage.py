@@ -1,0 +1,179 @@
+"""`xmppd conformance` as a command: what it takes, what it refuses and how, where it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.broken import ACCOUNTS, DOMAIN, BrokenServer
+
+COMMAND = (sys.executable, "-m", "xmppd", "conformance")
+RUN = ("run", "--launch", "xmppd")
+BLACK_BOX = ("run", "--domain", "d.example")
+
+
+def conformance(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *words], input=stdin, capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+@pytest.fixture
+def black_box(tmp_path: Path) -> Iterator[list[str]]:
+    """The words that name a small server, which serves a few checks only."""
+    with BrokenServer(tmp_path) as server:
+        given = ["run", "--host", "127.0.0.1", "--port", str(server.subject.port), "--domain", DOMAIN]
+        yield [*given, "--ca", str(server.pem), "--areas", "streams", "--only", "1-7.1"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Files that are not what they should be."""
+    (tmp_path / "nonsense").write_text("nonsense\n", encoding="utf-8")
+    (tmp_path / "latin").write_bytes(b"\xff\xfe")
+    (tmp_path / "there").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("run",), "say what is tested: --domain and --host, or --launch"),
+        (("rum",), 'there is no command "rum"; did you mean "run"?'),
+        ((*BLACK_BOX, "--launch", "xmppd"), "--launch makes its own server, domains and accounts"),
+        ((*RUN, "--host", "h.example"), "--launch makes its own server, domains and accounts"),
+        ((*RUN, "--port", "5222"), "--launch makes its own server, domains and accounts"),
+        ((*RUN, "--accounts", "-"), "--launch makes its own server, domains and accounts"),
+        ((*RUN, "--areas", "none"), 'there is no area "none"; known are streams, '),
+        ((*RUN, "--only", "99"), 'no requirement matches "99"'),
+        ((*RUN, "--report", "x.pdf"), "x.pdf: the name of a report ends in .json, .md, .html"),
+        ((*RUN, "--report", "none/x.html"), "--report: there is no folder none"),
+        ((*RUN, "--report", "there"), "Invalid value for '--report': File 'there' is a directory."),
+        (
+            (*RUN, "--transcript", "nonsense"),
+            "Invalid value for '--transcript': Directory 'nonsense' is a file.",
+        ),
+        ((*RUN, "--transcript", "nonsense/x"), "nonsense/x: Not a directory"),
+        ((*RUN, "--configuration", "latin"), "a file of accounts or settings is text in UTF-8"),
+        ((*RUN, "--sign", "nonsense"), "--sign signs reports: give --report"),
+        ((*RUN, "--certificate", "nonsense"), "--certificate is that of a key: give --sign"),
+        ((*RUN, "--sign", "nonsense", "--report", "x.md"), "--sign: it holds no private key in PEM"),
+        ((*BLACK_BOX, "--port", "0"), "Invalid value for '--port': 0 is not in the range"),
+        ((*BLACK_BOX, "--account", "romeo"), "an account is written JID:PASSWORD, as in "),
+        ((*BLACK_BOX, "--accounts", "nonsense"), "an account is written JID:PASSWORD, as in "),
+        ((*BLACK_BOX, "--accounts", "latin"), "a file of accounts or settings is text in UTF-8"),
+        (
+            (*BLACK_BOX, "--account", "romeo@e.example:hunter2"),
+            "romeo@e.example is of none of the domains d.example",
+        ),
+        ((*BLACK_BOX, "--disabled-account", "r@e.example:hunter2"), "r@e.example is of none of the domains"),
+        ((*BLACK_BOX, "--ca", "nonsense"), "--ca: the file holds no certificate in PEM"),
+        (("verify", "nonsense"), "Missing option '--signer'"),
+        (("verify", "nonsense", "--signer", "nonsense"), "there is neither nonsense.p7s nor nonsense.sig"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], sentence: str
+) -> None:
+    monkeypatch.chdir(folder)
+    done = conformance(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"xmppd: {sentence}")
+    assert done.stderr.count("\n") == 1
+    assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            (*BLACK_BOX, "--host", "127.0.0.1", "--port", "9"),
+            "no connection to 127.0.0.1 port 9: Connection refused",
+        ),
+        (("run", "--launch", ""), 'the launcher "" cannot be started'),
+        (("run", "--launch", "/none/such"), 'the launcher "/none/such" cannot be started'),
+        (("run", "--launch", "false"), "false: "),
+    ],
+)
+def test_what_cannot_be_tested_at_all_is_one_sentence(words: tuple[str, ...], sentence: str) -> None:
+    done = conformance(*words)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"xmppd: {sentence}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_setup_says_what_to_do() -> None:
+    done = conformance("setup")
+    assert done.returncode == 0
+    assert "--disabled-account" in done.stdout
+    assert json.loads(conformance("setup", "--json").stdout) == {"setup": done.stdout}
+
+
+def test_accounts_come_from_standard_input_too(black_box: list[str]) -> None:
+    lines = "".join(f"{each.jid}:{each.password}\n\n" for each in ACCOUNTS)
+    words = [*black_box[:-1], "4-1.1", "--accounts", "-"]
+    assert "needs 1 accounts" in conformance(*words).stdout
+    assert conformance(*words, stdin=lines).stdout.startswith("4-1.1 met\n")
+
+
+def test_everything_goes_into_the_report(black_box: list[str], tmp_path: Path) -> None:
+    settings = tmp_path / "settings"
+    settings.write_text("tls = on\n", encoding="utf-8")
+    given = [
+        "--system",
+        "Thing 3",
+        "--configuration",
+        str(settings),
+        "--transcript",
+        str(tmp_path / "a" / "b"),
+    ]
+    reports = [tmp_path / f"letter.{suffix}" for suffix in ("html", "md", "json")]
+    done = conformance(*black_box, *given, *(word for path in reports for word in ("--report", str(path))))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    data = json.loads(reports[2].read_text(encoding="utf-8"))
+    assert (data["system"], data["configuration"]) == ("Thing 3", "tls = on\n")
+    assert "Thing 3" in reports[1].read_text(encoding="utf-8")
+    assert "tls = on" in reports[0].read_text(encoding="utf-8")
+    transcripts = [path.name for path in (tmp_path / "a" / "b").iterdir()]
+    assert any(name.startswith("1-7.1 ") for name in transcripts)
+
+
+def test_json_is_the_letter_and_nothing_else(black_box: list[str]) -> None:
+    data = json.loads(conformance(*black_box, "--json").stdout)
+    assert [row["id"] for row in data["requirements"]] == ["1-7"]
+    assert data["conclusion"] == "Met: all applicable parts (1)."
+
+
+@pytest.mark.parametrize("to_terminal", [False, True])
+def test_a_progress_bar_is_for_terminals(black_box: list[str], to_terminal: bool) -> None:
+    """Verdicts stay on standard output, wherever the bar is."""
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [*COMMAND, *black_box],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs if to_terminal else subprocess.PIPE,
+            env={**os.environ, "TERM": "xterm"},
+        ) as process:
+            out, err = process.communicate(timeout=60)
+        if to_terminal:
+            err = os.read(ours, 65536)
+            assert b"1/1" in err
+        else:
+            assert err == b""
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert out.startswith(b"1-7.1 met")
+    assert out.endswith(b"all: 1 met\n")
