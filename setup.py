@@ -17,7 +17,7 @@ C = FAST / "c"
 
 # module -> C files linked into it, system libraries
 MODULES: dict[str, tuple[list[str], list[str]]] = {
-    "jid": (["jid.c"], []),
+    "jid": (["jid.c", "precis.c", "punycode.c"], []),
     "reader": (["xmlscan.c", "utf8.c"], []),
     "element": ([], []),
     "tls": (["tlsctx.c"], ["ssl", "crypto"]),
@@ -30,6 +30,7 @@ MODULES: dict[str, tuple[list[str], list[str]]] = {
 GENERATED = {
     C / "nstable.h": C / "gen_nstable.py",
     C / "sprep_tables.h": C / "gen_sprep.py",
+    C / "precis_tables.h": C / "gen_precis.py",
 }
 
 CFLAGS = [

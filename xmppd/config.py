@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta, Struct, inspect
 
 from xmppd import profile as profiles
-from xmppd.jid import JID
+from xmppd.jid import JID, JIDError, Rules, prep_domain
 
 Applies = Literal["live", "new-streams", "restart"]
 Dscp = Annotated[int, Meta(ge=0, le=63)] | Literal["off"]
@@ -371,6 +371,17 @@ class Routing(Struct, frozen=True, kw_only=True):
     ] = False
 
 
+class Addresses(Struct, frozen=True, kw_only=True):
+    """XMPP addresses. What was stored under other rules stays as it is: decide before the first account is made."""
+
+    rules: Annotated[
+        Rules,
+        setting(
+            "How addresses are prepared and compared: RFC 6122, as most servers do, or RFC 7622.", "restart"
+        ),
+    ] = "rfc6122"
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """What one peer may use. Each limit has a counter; `xmppd status` shows them."""
 
@@ -633,6 +644,7 @@ class Config(Struct, frozen=True, kw_only=True):
     stream: Annotated[Stream, setting("Negotiation and times of a stream.")] = Stream()
     sasl: Annotated[SASL, setting("Authentication.")] = SASL()
     routing: Annotated[Routing, setting("Readings of the rules of delivery.")] = Routing()
+    addresses: Annotated[Addresses, setting("XMPP addresses.")] = Addresses()
     limits: Annotated[Limits, setting("What one peer may use.")] = Limits()
     offline: Annotated[Offline, setting("Messages kept for later.")] = Offline()
     store: Annotated[Store, setting("What survives a restart.")] = Store()
@@ -772,7 +784,14 @@ def domain_name(text: str) -> str:
         or len(ascii_name) > 253
     ):
         raise ValueError(f'"{text}" is not a domain name')
-    return ".".join(_unicode_label(label) for label in ascii_name.split("."))
+    prepared = ".".join(_unicode_label(label) for label in ascii_name.split("."))
+    try:  # so that the rules for addresses do not change what is served
+        is_stable = prep_domain(prepared, rules="rfc7622") == prepared
+    except JIDError:
+        is_stable = False
+    if not is_stable:
+        raise ValueError(f'"{text}" is no domain name by IDNA2008 (RFC 7622 3.2)')
+    return prepared
 
 
 def _unicode_label(label: str) -> str:

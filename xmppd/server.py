@@ -44,7 +44,7 @@ from xmppd.core.site import CoreSettings, Site
 from xmppd.errors import StanzaError
 from xmppd.events import fields
 from xmppd.features import disco, ping, roster, session, time, version
-from xmppd.jid import JID
+from xmppd.jid import JID, use_rules
 from xmppd.net.c2s import Caps, Policy, Service, Times
 from xmppd.net.deadlines import TICK_S, Wheel
 from xmppd.net.sockets import listener_socket, remark, set_dscp
@@ -171,6 +171,7 @@ class Server:
         """Bring everything up. Raises StartError; what was started is stopped again then."""
         config = self.config
         loop = asyncio.get_running_loop()
+        use_rules(config.addresses.rules)
         try:
             self.store = Store.open(config.store.path, store_settings(config))
         except StoreError as error:

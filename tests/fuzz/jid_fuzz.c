@@ -1,10 +1,11 @@
 /* libFuzzer harness for the JID core: laws that hold for every input.
  *
- *   python xmppd/_fast/c/gen_sprep.py && clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
- *       -Ixmppd/_fast/c tests/fuzz/jid_fuzz.c xmppd/_fast/c/jid.c -o jid_fuzz && ./jid_fuzz -max_len=4096
+ *   cd xmppd/_fast/c && python gen_sprep.py && python gen_precis.py && clang -g -O1 -fsanitize=fuzzer,address,undefined \
+ *       -fno-sanitize-recover=all -I. ../../../tests/fuzz/jid_fuzz.c jid.c precis.c punycode.c && ./a.out -max_len=4096
  *
- * The first byte chooses what is prepared, and how the rest is read: as the bytes of an address, or as 16-bit numbers
- * of characters, so that the fuzzer need not learn UTF-8. Every buffer has exactly the size the header promises.
+ * The first byte chooses what is prepared, by which RFC, and how the rest is read: as the bytes of an address, or as
+ * 16-bit numbers of characters, so that the fuzzer need not learn UTF-8. Every buffer has exactly the size the header
+ * promises.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,10 +65,10 @@ static void check_part(jid_part *prepare, const uint8_t *p, size_t n) {
     free(again);
 }
 
-static void check_address(const uint8_t *p, size_t n) {
+static void check_address(const jid_rules *by, const uint8_t *p, size_t n) {
     uint8_t *out = malloc(JID_MAX), *again = malloc(JID_MAX);
     jid_shape shape, shape_again;
-    int fault = jid_prepare(p, n, out, &shape);
+    int fault = jid_prepare(by, p, n, out, &shape);
     LAW((fault & 0xF) < JID_FAULTS);
     if (!fault) {
         size_t begin = shape.local_len ? shape.local_len + 1u : 0, bare = begin + shape.domain_len;
@@ -78,7 +79,7 @@ static void check_address(const uint8_t *p, size_t n) {
         LAW(is_utf8(out, shape.len));
 
         uint8_t *prepared = exactly(out, shape.len);
-        LAW(jid_prepare(prepared, shape.len, again, &shape_again) == JID_OK);
+        LAW(jid_prepare(by, prepared, shape.len, again, &shape_again) == JID_OK);
         LAW(same_shape(&shape, &shape_again) && !memcmp(again, out, shape.len));
 
         size_t escaped_len = jid_escaped_len(prepared, shape.len);
@@ -130,11 +131,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         n = size;
     }
     uint8_t *p = exactly(text, n);
-    static jid_part *const PARTS[] = {jid_prepare_local, jid_prepare_domain, jid_prepare_resource};
+    const jid_rules *by = how & 8 ? &JID_RFC7622 : &JID_RFC6122;
+    jid_part *const parts[] = {by->local, by->domain, by->resource};
     if ((how & 3) < 3)
-        check_part(PARTS[how & 3], p, n);
+        check_part(parts[how & 3], p, n);
     else
-        check_address(p, n);
+        check_address(by, p, n);
     free(p);
     free(text);
     return 0;

@@ -1,4 +1,6 @@
-"""XMPP addresses (RFC 6122): `JID`, `JIDError`, and the preparation of single parts."""
+"""XMPP addresses (RFC 6122, or RFC 7622 if `use_rules` says so): `JID`, `JIDError`, the preparation of single parts."""
+
+from typing import Literal
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -27,9 +29,13 @@ cdef extern from "jid.h" nogil:
         unsigned short local_len, domain_len, len
         unsigned char escape, unassigned
     ctypedef int jid_part(const uint8_t* p, size_t n, uint8_t* out, size_t* out_len, uint8_t* unassigned)
+    ctypedef struct jid_rules:
+        jid_part* local
+        jid_part* domain
+        jid_part* resource
+    const jid_rules JID_RFC6122, JID_RFC7622
     bint jid_ascii(const uint8_t* p, size_t n, uint8_t* out, jid_shape* shape)
-    int jid_prepare(const uint8_t* p, size_t n, uint8_t* out, jid_shape* shape)
-    jid_part jid_prepare_local, jid_prepare_domain, jid_prepare_resource
+    int jid_prepare(const jid_rules* by, const uint8_t* p, size_t n, uint8_t* out, jid_shape* shape)
     size_t jid_escaped_len(const uint8_t* p, size_t n)
     void jid_escape(const uint8_t* p, size_t n, uint8_t* out)
     const char* jid_fault_text(int fault)
@@ -46,6 +52,28 @@ class JIDError(ValueError):
 
     def __str__(self):
         return f"{self.part}: {self.reason}"
+
+
+# ---- by which RFC ----
+
+Rules = Literal["rfc6122", "rfc7622"]
+
+cdef const jid_rules* _rules = &JID_RFC6122
+
+
+cdef const jid_rules* _named(str rules) except NULL:
+    if rules == "rfc6122":
+        return &JID_RFC6122
+    if rules == "rfc7622":
+        return &JID_RFC7622
+    raise ValueError(f"no such rules: {rules}")
+
+
+def use_rules(str rules not None):
+    """Prepare addresses by "rfc6122" or "rfc7622" from now on; those that are prepared already stay as they are."""
+    global _rules
+    _rules = _named(rules)
+    set_cache_limit(_limit_bytes)
 
 
 cdef object _error(int fault):
@@ -155,7 +183,7 @@ cdef object _slow(const unsigned char* p, Py_ssize_t n):
     cdef bytes raw = PyBytes_FromStringAndSize(<const char*>p, n)
     found = _recall(raw)
     if found is None:
-        fault = jid_prepare(p, n, out, &shape)
+        fault = jid_prepare(_rules, p, n, out, &shape)
         found = fault if fault else _make(PyBytes_FromStringAndSize(<char*>out, shape.len), &shape)
         _remember(raw, found)
     return found
@@ -205,19 +233,22 @@ cdef str _prep(object text, jid_part* prepare, int which, bint allow_unassigned)
     return prepared.decode("utf-8")
 
 
-def prep_local(str text not None, *, bint allow_unassigned=False):
-    """Nodeprep (RFC 6122 appendix A) and the length limits of a localpart; raises JIDError."""
-    return _prep(text, &jid_prepare_local, JID_LOCAL, allow_unassigned)
+def prep_local(str text not None, *, bint allow_unassigned=False, str rules=None):
+    """A localpart (RFC 6122 2.3, RFC 7622 3.3); by the rules in use, or by `rules`. Raises JIDError."""
+    return _prep(text, (_named(rules) if rules else _rules).local, JID_LOCAL, allow_unassigned)
 
 
-def prep_domain(str text not None, *, bint allow_unassigned=False):
-    """A domainpart (RFC 6122 2.2) in its one form: Unicode labels, lower case, no dot at the end; raises JIDError."""
-    return _prep(text, &jid_prepare_domain, JID_DOMAIN, allow_unassigned)
+def prep_domain(str text not None, *, bint allow_unassigned=False, str rules=None):
+    """A domainpart (RFC 6122 2.2, RFC 7622 3.2) in its one form: Unicode labels, lower case, no dot at the end.
+
+    `rules` as in `prep_local`. Raises JIDError.
+    """
+    return _prep(text, (_named(rules) if rules else _rules).domain, JID_DOMAIN, allow_unassigned)
 
 
-def prep_resource(str text not None, *, bint allow_unassigned=False):
-    """Resourceprep (RFC 6122 appendix B) and the length limits of a resourcepart; raises JIDError."""
-    return _prep(text, &jid_prepare_resource, JID_RESOURCE, allow_unassigned)
+def prep_resource(str text not None, *, bint allow_unassigned=False, str rules=None):
+    """A resourcepart (RFC 6122 2.4, RFC 7622 3.4). `rules` as in `prep_local`. Raises JIDError."""
+    return _prep(text, (_named(rules) if rules else _rules).resource, JID_RESOURCE, allow_unassigned)
 
 
 @cython.final
@@ -234,14 +265,14 @@ cdef class JID:
         if self.domain_len:
             raise TypeError("a JID does not change")
         if local is not None:
-            l = _part(local, &jid_prepare_local, JID_LOCAL, &one)
+            l = _part(local, _rules.local, JID_LOCAL, &one)
             unassigned |= one
-        norm = d = _part(domain, &jid_prepare_domain, JID_DOMAIN, &one)
+        norm = d = _part(domain, _rules.domain, JID_DOMAIN, &one)
         unassigned |= one
         if local is not None:
             norm = l + b"@" + d
         if resource is not None:
-            norm = norm + b"/" + _part(resource, &jid_prepare_resource, JID_RESOURCE, &one)
+            norm = norm + b"/" + _part(resource, _rules.resource, JID_RESOURCE, &one)
             unassigned |= one
         if unassigned and not allow_unassigned:
             raise _error(JID_UNASSIGNED)
@@ -323,7 +354,7 @@ cdef class JID:
     def with_resource(self, str resource not None, *, bint allow_unassigned=False):
         """The full JID of `resource` (prepared here) at this bare JID; raises JIDError."""
         cdef uint8_t unassigned = 0
-        cdef bytes prepared = _part(resource, &jid_prepare_resource, JID_RESOURCE, &unassigned)
+        cdef bytes prepared = _part(resource, _rules.resource, JID_RESOURCE, &unassigned)
         if unassigned and not allow_unassigned:
             raise _error(JID_UNASSIGNED | JID_RESOURCE)
         cdef JID bare = jid_bare(self), jid = JID.__new__(JID)
@@ -385,7 +416,7 @@ cdef JID jid_bare(JID jid):
         bare.local_len = jid.local_len
         bare.domain_len = jid.domain_len
         if jid.unassigned:      # here, or in the resourcepart only?
-            jid_prepare(<const uint8_t*>PyBytes_AS_STRING(bare.norm), n, out, &shape)
+            jid_prepare(_rules, <const uint8_t*>PyBytes_AS_STRING(bare.norm), n, out, &shape)
             bare.unassigned = shape.unassigned
         jid._bare = bare
     return bare

@@ -48,9 +48,11 @@ class _Offline:
 
     def __init__(self, config: Config, runner: asyncio.Runner) -> None:
         from xmppd.auth import LocalAuth
+        from xmppd.jid import use_rules
         from xmppd.ops import users
         from xmppd.store import Store
 
+        use_rules(config.addresses.rules)
         self._runner = runner
         self.store = Store.open(config.store.path, users.store_settings(config))
         try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from xmppd import clock
 from xmppd.auth import LocalAuth, LocalAuthSettings
 from xmppd.config import Config
-from xmppd.jid import JID
+from xmppd.jid import JID, JIDError, Rules, prep_local
 from xmppd.ops.admin import Command, CommandError, Params, Progress
 from xmppd.store import AccountExists, Deleted, NoSuchAccount, Store, StoreError, StoreSettings
 
@@ -59,6 +59,22 @@ def account_address(text: object, domains: Collection[str]) -> JID:
     return jid
 
 
+RULES: Final[tuple[Rules, ...]] = ("rfc6122", "rfc7622")
+
+
+def new_account_address(text: object, domains: Collection[str]) -> JID:
+    """As `account_address`; by either RFC it is the same account, whatever the rules are today and later."""
+    jid = account_address(text, domains)
+    local = jid.local or ""
+    try:
+        if all(prep_local(local, rules=rules) == local for rules in RULES):
+            return jid
+        why = "it changes"
+    except JIDError as error:
+        why = str(error)
+    raise CommandError(f'"{text}" cannot be a new account by both RFC 6122 and RFC 7622: {why}')
+
+
 def _password(given: object) -> str:
     if not isinstance(given, str):
         raise CommandError("no password is given")
@@ -94,8 +110,8 @@ class Users:
         return jid, jid.local or "", jid.domain
 
     async def add(self, params: Params, _progress: Progress) -> Any:
-        jid, local, domain = self._named(params)
-        await self._auth.create_account(local, domain, _password(params.get("password")))
+        jid = new_account_address(params.get("jid"), self._domains())
+        await self._auth.create_account(jid.local or "", jid.domain, _password(params.get("password")))
         return {"jid": str(jid)}
 
     async def passwd(self, params: Params, _progress: Progress) -> Any:
@@ -142,7 +158,7 @@ class Users:
             text = ""
             try:
                 text, password = row
-                jid = account_address(text, served)
+                jid = new_account_address(text, served)
                 rows.append((jid.local or "", jid.domain, _password(password)))
                 places.append(index)
             except CommandError as error:

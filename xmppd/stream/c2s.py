@@ -500,8 +500,10 @@ class C2SStream:
     @staticmethod
     def _is_ours(stanza: Stanza, account: JID) -> bool:
         """Whether the server itself, or the account, is meant."""
-        to = stanza.to
-        return not to or to in (account.domain, str(account))
+        try:
+            return not stanza.to or JID.parse(stanza.to) in (JID(None, account.domain), account)
+        except JIDError:
+            return False
 
     def _opened(self, jid: JID) -> list[Action]:
         bind = f"<bind xmlns='{ns.BIND}'><jid>".encode() + jid.wire + b"</jid></bind>"  # 4-7

@@ -3,14 +3,10 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "punycode.h"
 #include "sprep_tables.h"
-#include "utf8.h"
 
-enum {
-    LABEL_MAX = 63,    /* octets in ASCII form (RFC 1035 2.3.4) */
-    DOMAIN_MAX = 253,  /* the 255 octets of the DNS without the first length and the root */
-    ACE_PREFIX_LEN = 4 /* "xn--" (RFC 3490 5) */
-};
+enum { DOMAIN_MAX = 253 }; /* the 255 octets of the DNS without the first length and the root */
 
 /* ---- ASCII: one pass, three tables ---- */
 
@@ -67,17 +63,7 @@ int jid_ascii(const uint8_t *p, size_t n, uint8_t *out, jid_shape *shape) {
     return 1;
 }
 
-/* ---- stringprep (RFC 3454), on code points ---- */
-
-/* A result of JID_PART_MAX bytes has at most 3/2 as many code points when decomposed (gen_sprep.py sees to it):
- * what does not fit here is too long. */
-#define ROOM (JID_PART_MAX * 3 / 2 + 1)
-
-typedef struct {
-    uint32_t c[ROOM];
-    size_t n;
-    unsigned seen; /* flags of all of them, or'ed */
-} text;
+/* ---- stringprep (RFC 3454) ---- */
 
 typedef struct {
     unsigned prohibited;
@@ -101,148 +87,7 @@ static inline unsigned norm_of(uint32_t c) {
     return c < SP_NORM_END ? sp_norm_value[sp_norm_block[c >> 7] << 7 | (c & 127)] : 0;
 }
 
-/* One character of UTF-8 beyond ASCII; its length, or 0. */
-static inline size_t decode(const uint8_t *p, size_t n, uint32_t *c) {
-    if (p[0] < 0xE0) {
-        if (p[0] < 0xC2 || n < 2 || (p[1] & 0xC0) != 0x80) return 0;
-        *c = (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu);
-        return 2;
-    }
-    if (p[0] < 0xF0) {
-        if (n < 3 || (p[1] & 0xC0) != 0x80 || (p[2] & 0xC0) != 0x80) return 0;
-        *c = (p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu);
-        return *c < 0x800 || (*c >= 0xD800 && *c < 0xE000) ? 0 : 3;
-    }
-    if (n < 4 || (p[1] & 0xC0) != 0x80 || (p[2] & 0xC0) != 0x80 || (p[3] & 0xC0) != 0x80) return 0;
-    *c = (p[0] & 0x0Fu) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu);
-    return p[0] > 0xF4 || *c < 0x10000 || *c > 0x10FFFF ? 0 : 4;
-}
-
-/* The text as UTF-8 in out[room]; its length, or room + 1 where it does not fit. */
-static size_t encode(const uint32_t *c, size_t n, uint8_t *out, size_t room) {
-    size_t w = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t x = c[i];
-        if (w + (x < 0x80 ? 1 : x < 0x800 ? 2 : x < 0x10000 ? 3 : 4) > room) return room + 1;
-        w += utf8_encode(x, out + w);
-    }
-    return w;
-}
-
-/* ---- NFKC (UAX 15, Unicode 3.2) ---- */
-
-enum { S_BASE = 0xAC00, L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11A7, L_COUNT = 19, V_COUNT = 21, T_COUNT = 28 };
-
-typedef struct {
-    uint32_t c[ROOM];
-    uint8_t class[ROOM];
-    size_t n;
-} decomposed;
-
-static inline int put(decomposed *d, uint32_t c, unsigned class) {
-    if (d->n == ROOM) return JID_TOO_LONG;
-    d->c[d->n] = c;
-    d->class[d->n++] = (uint8_t)class;
-    return JID_OK;
-}
-
-static int decompose(const text *t, decomposed *d) {
-    d->n = 0;
-    for (size_t i = 0; i < t->n; i++) {
-        uint32_t c = t->c[i], s = c - S_BASE;
-        if (s < L_COUNT * V_COUNT * T_COUNT) {
-            if (put(d, L_BASE + s / (V_COUNT * T_COUNT), 0)) return JID_TOO_LONG;
-            if (put(d, V_BASE + s / T_COUNT % V_COUNT, 0)) return JID_TOO_LONG;
-            if (s % T_COUNT && put(d, T_BASE + s % T_COUNT, 0)) return JID_TOO_LONG;
-            continue;
-        }
-        unsigned norm = norm_of(c);
-        if (norm < SP_CCC_LIMIT) {
-            if (put(d, c, norm)) return JID_TOO_LONG;
-            continue;
-        }
-        const uint32_t *to = sp_map + (norm - SP_CCC_LIMIT);
-        for (uint32_t k = 0, length = *to >> 24; k < length; k++) {
-            uint32_t x = to[k] & 0xFFFFFF;
-            if (put(d, x, norm_of(x))) return JID_TOO_LONG;
-        }
-    }
-    return JID_OK;
-}
-
-/* Sort the marks d[from..to) by class, keeping the order within one. Few of them by insertion, many by counting:
- * somebody may send a thousand. */
-static void order(decomposed *d, size_t from, size_t to) {
-    if (to - from <= 32) {
-        for (size_t i = from + 1; i < to; i++) {
-            uint32_t c = d->c[i];
-            uint8_t class = d->class[i];
-            size_t j = i;
-            for (; j > from && d->class[j - 1] > class; j--) {
-                d->c[j] = d->c[j - 1];
-                d->class[j] = d->class[j - 1];
-            }
-            d->c[j] = c;
-            d->class[j] = class;
-        }
-        return;
-    }
-    uint32_t c[ROOM];
-    uint16_t at[257] = {0};
-    for (size_t i = from; i < to; i++) at[d->class[i] + 1]++;
-    for (size_t k = 1; k < 257; k++) at[k] = (uint16_t)(at[k] + at[k - 1]);
-    for (size_t i = from; i < to; i++) c[at[d->class[i]]++] = d->c[i];
-    size_t i = from; /* at[k] is now where class k ends */
-    for (unsigned k = 0; k < 256; k++)
-        while (i - from < at[k]) {
-            d->c[i] = c[i - from];
-            d->class[i++] = (uint8_t)k;
-        }
-}
-
-static inline uint32_t pair(uint32_t a, uint32_t b) { /* what a and b make together, or 0 */
-    uint32_t at = (a * 0x9E3779B1u + b * 0x85EBCA6Bu) >> (32 - PAIRS_BITS);
-    for (;; at = (at + 1) & ((1u << PAIRS_BITS) - 1)) {
-        if (!pairs[at][0]) return 0;
-        if (pairs[at][0] == a && pairs[at][1] == b) return pairs[at][2];
-    }
-}
-
-static inline uint32_t composite(uint32_t a, uint32_t b) {
-    if (a - L_BASE < L_COUNT && b - V_BASE < V_COUNT) return S_BASE + ((a - L_BASE) * V_COUNT + (b - V_BASE)) * T_COUNT;
-    if (a - S_BASE < L_COUNT * V_COUNT * T_COUNT && (a - S_BASE) % T_COUNT == 0 && b - T_BASE - 1 < T_COUNT - 1)
-        return a + (b - T_BASE);
-    return pair(a, b);
-}
-
-static int nfkc(text *t) {
-    decomposed d;
-    if (decompose(t, &d)) return JID_TOO_LONG;
-    for (size_t i = 0, from; i < d.n; i++) {
-        for (from = i; i < d.n && d.class[i]; i++) {}
-        if (i - from > 1) order(&d, from, i);
-    }
-    /* compose: `starter` is the last character of class 0 kept, `last` the class of the last one kept after it */
-    uint32_t *starter = NULL, whole;
-    unsigned last = 0;
-    t->n = 0;
-    t->seen = 0;
-    for (size_t i = 0; i < d.n; i++) {
-        uint32_t c = d.c[i];
-        unsigned class = d.class[i];
-        int adjacent = starter == t->c + t->n - 1;
-        if (starter && (adjacent || last < class) && (whole = composite(*starter, c))) {
-            *starter = whole;
-            continue;
-        }
-        t->c[t->n] = c;
-        if (!class) starter = t->c + t->n;
-        last = class;
-        t->n++;
-    }
-    for (size_t i = 0; i < t->n; i++) t->seen |= flags_of(t->c[i]);
-    return JID_OK;
-}
+#include "codepoints.h" /* on the tables and functions above */
 
 /* Map, normalize, prohibit, look at directions (RFC 3454 3 to 6). */
 static int stringprep(const profile *with, const uint8_t *p, size_t n, text *t) {
@@ -270,7 +115,7 @@ static int stringprep(const profile *with, const uint8_t *p, size_t n, text *t) 
         t->c[t->n++] = c;
         t->seen |= flags;
     }
-    if (t->seen & SP_NORM && nfkc(t)) return JID_TOO_LONG;
+    if (t->seen & SP_NORM && normalize(t)) return JID_TOO_LONG;
     if (t->seen & with->prohibited) return JID_PROHIBITED;
     if (t->seen & SP_RANDAL
         && (t->seen & SP_L || !(flags_of(t->c[0]) & SP_RANDAL) || !(flags_of(t->c[t->n - 1]) & SP_RANDAL)))
@@ -301,97 +146,7 @@ int jid_prepare_resource(const uint8_t *p, size_t n, uint8_t *out, size_t *out_l
     return fault ? fault | JID_RESOURCE : JID_OK;
 }
 
-/* ---- domainpart: IDNA2003 (RFC 3490), Punycode (RFC 3492) ---- */
-
-enum { BASE = 36, T_MIN = 1, T_MAX = 26, SKEW = 38, DAMP = 700, INITIAL_BIAS = 72, INITIAL_N = 0x80 };
-
-static uint32_t adapt(uint32_t delta, uint32_t points, int first) {
-    delta = first ? delta / DAMP : delta / 2;
-    delta += delta / points;
-    uint32_t k = 0;
-    for (; delta > (BASE - T_MIN) * T_MAX / 2; k += BASE) delta /= BASE - T_MIN;
-    return k + (BASE - T_MIN + 1) * delta / (delta + SKEW);
-}
-
-static inline uint32_t threshold(uint32_t k, uint32_t bias) {
-    return k <= bias ? T_MIN : k >= bias + T_MAX ? T_MAX : k - bias;
-}
-
-/* Encode at most LABEL_MAX code points; the length, or 0 if it is over `room`. No number here passes 2^27. */
-static size_t punycode_encode(const uint32_t *c, size_t n, uint8_t *out, size_t room) {
-    size_t w = 0;
-    for (size_t i = 0; i < n; i++)
-        if (c[i] < 0x80) {
-            if (w == room) return 0;
-            out[w++] = (uint8_t)c[i];
-        }
-    size_t basic = w, done = w;
-    if (basic) {
-        if (w == room) return 0;
-        out[w++] = '-';
-    }
-    uint32_t next = INITIAL_N, delta = 0, bias = INITIAL_BIAS;
-    while (done < n) {
-        uint32_t least = UINT32_MAX;
-        for (size_t i = 0; i < n; i++)
-            if (c[i] >= next && c[i] < least) least = c[i];
-        delta += (least - next) * (uint32_t)(done + 1);
-        next = least;
-        for (size_t i = 0; i < n; i++) {
-            if (c[i] < next) delta++;
-            if (c[i] != next) continue;
-            uint32_t q = delta;
-            for (uint32_t k = BASE;; k += BASE) {
-                uint32_t t = threshold(k, bias), digit = q < t ? q : t + (q - t) % (BASE - t);
-                if (w == room) return 0;
-                out[w++] = (uint8_t)(digit < 26 ? 'a' + digit : '0' + (digit - 26));
-                if (q < t) break;
-                q = (q - t) / (BASE - t);
-            }
-            bias = adapt(delta, (uint32_t)done + 1, done == basic);
-            delta = 0;
-            done++;
-        }
-        delta++;
-        next++;
-    }
-    return w;
-}
-
-/* Decode lower-case letters, digits and hyphens, at most LABEL_MAX of them; the count of code points, or 0. */
-static size_t punycode_decode(const uint32_t *c, size_t n, uint32_t *out) {
-    size_t many = 0, i = 0;
-    for (size_t at = n; at-- > 0;)
-        if (c[at] == '-') {
-            for (; many < at; many++) out[many] = c[many];
-            i = at + 1;
-            break;
-        }
-    uint32_t next = INITIAL_N, bias = INITIAL_BIAS;
-    uint64_t position = 0;
-    while (i < n) {
-        uint64_t before = position, weight = 1;
-        for (uint32_t k = BASE;; k += BASE) {
-            if (i == n) return 0;
-            uint32_t x = c[i++], digit = x >= 'a' && x <= 'z' ? x - 'a' : x >= '0' && x <= '9' ? x - '0' + 26 : BASE;
-            if (digit == BASE) return 0;
-            position += digit * weight;
-            if (position > UINT32_MAX) return 0;
-            uint32_t t = threshold(k, bias);
-            if (digit < t) break;
-            weight *= BASE - t;
-            if (weight > UINT32_MAX) return 0;
-        }
-        bias = adapt((uint32_t)(position - before), (uint32_t)many + 1, before == 0);
-        next += (uint32_t)(position / (many + 1));
-        position %= many + 1;
-        if (next > 0x10FFFF || (next >= 0xD800 && next < 0xE000)) return 0;
-        memmove(out + position + 1, out + position, (many - position) * sizeof *out);
-        out[position++] = next;
-        many++;
-    }
-    return many;
-}
+/* ---- domainpart: IDNA2003 (RFC 3490) ---- */
 
 static inline int is_ace(const uint32_t *c, size_t n) {
     return n >= ACE_PREFIX_LEN && c[0] == 'x' && c[1] == 'n' && c[2] == '-' && c[3] == '-';
@@ -424,8 +179,7 @@ static void to_unicode(text *t) {
     t->seen |= back.seen;
 }
 
-/* Prepare a label; *ascii_len is the length of its ToASCII form. */
-static int label(const uint8_t *p, size_t n, text *t, size_t *ascii_len) {
+static int prepare_label(const uint8_t *p, size_t n, text *t, size_t *ascii_len) {
     int fault = stringprep(&NAMEPREP, p, n, t);
     if (fault) return fault;
     if (!is_std3(t->c, t->n)) return JID_LABEL;
@@ -442,6 +196,16 @@ static int label(const uint8_t *p, size_t n, text *t, size_t *ascii_len) {
     size_t length = punycode_encode(t->c, t->n, out, sizeof out);
     *ascii_len = ACE_PREFIX_LEN + length;
     return length ? JID_OK : JID_LABEL_LONG;
+}
+
+static int label(const uint8_t *p, size_t n, uint8_t *out, size_t room, size_t *out_len, size_t *ascii_len,
+                 uint8_t *unassigned) {
+    text t;
+    int fault = prepare_label(p, n, &t, ascii_len);
+    if (fault) return fault;
+    *unassigned |= (t.seen & SP_UNASSIGNED) != 0;
+    *out_len = encode(t.c, t.n, out, room);
+    return JID_OK;
 }
 
 /* Length of the label separator p begins with (RFC 3490 3.1), or 0. */
@@ -476,7 +240,7 @@ static int is_ipv4(const uint8_t *p, size_t n) {
     return inet_pton(AF_INET, name, &address) == 1;
 }
 
-static int domain(const uint8_t *p, size_t n, uint8_t *out, size_t *out_len, uint8_t *unassigned) {
+int jid_domain(jid_label *prepare, const uint8_t *p, size_t n, uint8_t *out, size_t *out_len, uint8_t *unassigned) {
     *unassigned = 0;
     if (n > JID_RAW_MAX) return JID_TOO_LONG;
     if (n && p[n - 1] == '.')
@@ -488,16 +252,14 @@ static int domain(const uint8_t *p, size_t n, uint8_t *out, size_t *out_len, uin
 
     size_t w = 0, ascii_len = 0, last = 0;
     for (size_t from = 0;;) {
-        size_t to = from, gap = 0, length;
+        size_t to = from, gap = 0, length, more;
         while (to < n && !(gap = separator(p + to, n - to))) to++;
-        text t;
-        int fault = label(p + from, to - from, &t, &length);
+        int fault = prepare(p + from, to - from, out + w, JID_PART_MAX - w, &more, &length, unassigned);
         if (fault) return fault;
         ascii_len += length;
         if (ascii_len > DOMAIN_MAX) return JID_LABEL_LONG;
-        *unassigned |= (t.seen & SP_UNASSIGNED) != 0;
         last = w;
-        w += encode(t.c, t.n, out + w, JID_PART_MAX - w);
+        w += more;
         if (w > JID_PART_MAX) return JID_TOO_LONG;
         if (to == n) break;
         if (w == JID_PART_MAX) return JID_TOO_LONG;
@@ -512,13 +274,15 @@ static int domain(const uint8_t *p, size_t n, uint8_t *out, size_t *out_len, uin
 }
 
 int jid_prepare_domain(const uint8_t *p, size_t n, uint8_t *out, size_t *out_len, uint8_t *unassigned) {
-    int fault = domain(p, n, out, out_len, unassigned);
+    int fault = jid_domain(label, p, n, out, out_len, unassigned);
     return fault ? fault | JID_DOMAIN : JID_OK;
 }
 
+const jid_rules JID_RFC6122 = {jid_prepare_local, jid_prepare_domain, jid_prepare_resource};
+
 /* ---- the whole address ---- */
 
-int jid_prepare(const uint8_t *p, size_t n, uint8_t *out, jid_shape *shape) {
+int jid_prepare(const jid_rules *by, const uint8_t *p, size_t n, uint8_t *out, jid_shape *shape) {
     if (n > JID_RAW_MAX) return JID_TOO_LONG;
     if (!n) return JID_EMPTY | JID_DOMAIN;
     /* the separators are found before anything is mapped onto them (RFC 6122 2.1) */
@@ -530,19 +294,19 @@ int jid_prepare(const uint8_t *p, size_t n, uint8_t *out, jid_shape *shape) {
 
     *shape = (jid_shape){0};
     if (at) {
-        if ((fault = jid_prepare_local(p, (size_t)(at - p), out, &length, &unassigned))) return fault;
+        if ((fault = by->local(p, (size_t)(at - p), out, &length, &unassigned))) return fault;
         shape->local_len = (uint16_t)length;
         shape->unassigned |= unassigned;
         w = length;
         out[w++] = '@';
     }
-    if ((fault = jid_prepare_domain(from, (size_t)(bare - from), out + w, &length, &unassigned))) return fault;
+    if ((fault = by->domain(from, (size_t)(bare - from), out + w, &length, &unassigned))) return fault;
     shape->domain_len = (uint16_t)length;
     shape->unassigned |= unassigned;
     w += length;
     if (slash) {
         out[w++] = '/';
-        fault = jid_prepare_resource(slash + 1, (size_t)(end - slash - 1), out + w, &length, &unassigned);
+        fault = by->resource(slash + 1, (size_t)(end - slash - 1), out + w, &length, &unassigned);
         if (fault) return fault;
         shape->escape = jid_escaped_len(out + w, length) != length;
         shape->unassigned |= unassigned;
