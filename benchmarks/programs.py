@@ -31,19 +31,19 @@ def missing_tools() -> str | None:
     return None
 
 
-def build_program(source: Path, *, shared: bool = False) -> Path:
-    """The program made of one C file, and headers beside it and in benchmarks/echo, linked with OpenSSL.
+def build_program(source: Path, *more: Path, shared: bool = False) -> Path:
+    """The program made of C files, and headers beside the first and in benchmarks/echo, linked with OpenSSL.
 
-    With `shared` it is a library, to be preloaded.
+    It is named as the first file. With `shared` it is a library, to be preloaded.
     """
     program = CACHE / (f"{source.stem}.so" if shared else source.stem)
     headers = [*source.parent.glob("*.h"), *(ROOT / "benchmarks/echo").glob("*.h")]
-    newest = max(path.stat().st_mtime for path in (source, *headers))
+    newest = max(path.stat().st_mtime for path in (source, *more, *headers))
     if not program.exists() or program.stat().st_mtime < newest:
         CACHE.mkdir(parents=True, exist_ok=True)
         unfinished = program.with_suffix(f".{os.getpid()}")
         kind = ["-shared", "-fPIC"] if shared else []
-        command = ["cc", "-O2", "-Wall", *kind, "-o", unfinished, source, "-lssl", "-lcrypto"]
+        command = ["cc", "-O2", "-Wall", *kind, "-o", unfinished, source, *more, "-lssl", "-lcrypto"]
         subprocess.run(command, check=True)
         unfinished.replace(program)
     return program

@@ -109,7 +109,7 @@ class LocalServer:
 
     def stop(self) -> int:
         """End it by SIGTERM and return its exit status; ServerError if it had to be killed."""
-        return 0 if self.process is None else _end(self.process)
+        return 0 if self.process is None else ended(self.process)
 
 
 def started(words: Sequence[str], output: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
@@ -143,11 +143,11 @@ def started(words: Sequence[str], output: Path | None = None, **environment: str
                     )
             raise ServerError(f"the server was not ready after {READY_WITHIN_S} s")
         except BaseException:  # Ctrl-C too: nobody else knows of the process yet
-            _end(process)
+            ended(process)
             raise
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
+def ended(process: subprocess.Popen[bytes]) -> int:
     """End it by SIGTERM and return its exit status; ServerError if it had to be killed."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -159,9 +159,11 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         raise ServerError(f"the server did not stop within {STOP_WITHIN_S} s and was killed") from None
 
 
-def command(words: Sequence[str], stdin: str | None = None) -> str:
+def command(words: Sequence[str], stdin: str | None = None, timeout_s: float = 120) -> str:
     """Run a command to its end and give back its stdout; ServerError with its stderr if it fails."""
-    done = subprocess.run(words, input=stdin or "", capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        words, input=stdin or "", capture_output=True, text=True, timeout=timeout_s, check=False
+    )
     if done.returncode:
         shown = " ".join(Path(word).name if i == 0 else word for i, word in enumerate(words))
         raise ServerError(f"`{shown}` ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")

@@ -1,0 +1,155 @@
+"""Runs scenarios: the subjects take turns in every round, so that all of a round meet the same machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from benchmarks.figures import Figure, Sample
+from benchmarks.load_program import Load
+from benchmarks.scenarios import MODULES, SOAK, Bench, Scale, Scenario
+from benchmarks.subjects import Subject, processors
+
+#: Told what goes on now, and by how many of the estimated seconds the work has advanced.
+Told = Callable[[str, float], None]
+START_S: Final = 3.0
+ACCOUNT_S: Final = 0.008  # to make one
+
+
+def scenarios_of(scale: Scale, *, soak: bool = False, only: Sequence[str] = ()) -> list[Scenario]:
+    """What is run at this scale; `only` names scenarios. LookupError for a name that there is not."""
+    names = MODULES + (SOAK if soak or set(only) & {"mixed-day"} else ())
+    found = [
+        scenario
+        for name in names
+        for scenario in import_module(f"benchmarks.scenarios.{name}").scenarios(scale)
+    ]
+    known = {scenario.name for scenario in found}
+    for name in only:
+        if name not in known:
+            raise LookupError(f"there is no scenario {name}; there are {', '.join(sorted(known))}")
+    return [scenario for scenario in found if not only or scenario.name in only]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scenario that a subject did not get through."""
+
+    scenario: str
+    subject: str
+    why: str
+
+
+@dataclass
+class Run:
+    """What came out: figures in the order of the scenarios, and what failed."""
+
+    figures: list[Figure] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def figure(self, name: str, subject: str) -> Figure | None:
+        return next((each for each in self.figures if (each.name, each.subject) == (name, subject)), None)
+
+
+def accounts_for(scenarios: Sequence[Scenario], kind: str) -> int:
+    return max((each.accounts for each in scenarios if kind in each.subjects), default=0)
+
+
+def estimated_s(scenarios: Sequence[Scenario], kinds: Sequence[str], rounds: int) -> float:
+    """About how long `run` takes."""
+    return sum(START_S + ACCOUNT_S * accounts_for(scenarios, kind) for kind in kinds) + sum(
+        _scenario_s(scenario, rounds) for scenario in scenarios for kind in kinds if kind in scenario.subjects
+    )
+
+
+def _scenario_s(scenario: Scenario, rounds: int) -> float:
+    return scenario.set_up_s + scenario.measure_s * (scenario.rounds or rounds)
+
+
+def run(
+    scenarios: Sequence[Scenario],
+    subjects: Sequence[type[Subject]],
+    *,
+    folder: Path,
+    rounds: int,
+    told: Told,
+) -> Run:
+    """Measure every scenario with every subject it is for."""
+    result = Run()
+    with contextlib.ExitStack() as at_end:
+        benches = []
+        for kind in subjects:
+            accounts = accounts_for(scenarios, kind.kind)
+            if not accounts:
+                continue
+            told(f"starting {kind.name} with {accounts:,} accounts", 0)
+            bench = at_end.enter_context(running(kind, folder, accounts))
+            result.versions[kind.name] = bench.subject.version
+            benches.append(bench)
+            told(f"started {kind.name}", START_S + ACCOUNT_S * accounts)
+        for scenario in scenarios:
+            _run_one(
+                scenario,
+                [each for each in benches if each.subject.kind in scenario.subjects],
+                rounds,
+                told,
+                result,
+            )
+    return result
+
+
+@contextlib.contextmanager
+def running(kind: type[Subject], folder: Path, accounts: int) -> Iterator[Bench]:
+    """A subject in a new folder, with its generator; both end with the context."""
+    server_cpu, load_cpu = processors()
+    home = folder / kind.name.lower()
+    home.mkdir()
+    subject = kind(home, accounts, server_cpu)
+    subject.prepare()
+    subject.start()
+    bench = Bench(subject, Load(subject, load_cpu))
+    try:
+        yield bench
+    finally:
+        bench.load.close()
+        subject.stop()
+
+
+def _run_one(scenario: Scenario, benches: list[Bench], rounds: int, told: Told, result: Run) -> None:
+    samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    active = list(benches)
+
+    def attempt(bench: Bench, what: str, step: Callable[[Bench], object], worth_s: float) -> object:
+        told(f"{scenario.name}, {bench.subject.name}: {what}", 0)
+        try:
+            return step(bench)
+        except RuntimeError as failed:  # the server or a client did not do what was asked for
+            result.failures.append(Failure(scenario.name, bench.subject.name, str(failed)))
+            active.remove(bench)
+            bench.restart()
+            return None
+        finally:
+            told(f"{scenario.name}, {bench.subject.name}", worth_s)
+
+    for bench in benches:
+        attempt(bench, "set up", scenario.set_up, scenario.set_up_s)
+    for n in range(scenario.rounds or rounds):
+        turn = n % max(len(active), 1)
+        for bench in active[turn:] + active[:turn]:
+            found = attempt(bench, f"round {n + 1}", scenario.measure, scenario.measure_s)
+            for name, sample in (found or {}).items():  # type: ignore[attr-defined]
+                samples[name, bench.subject.name].append(sample)
+    for bench in list(active):
+        attempt(bench, "tear down", scenario.tear_down, 0)
+    result.figures += [
+        Figure(name, bench.subject.name, scenario, tuple(samples[name, bench.subject.name]))
+        for name in scenario.figures
+        for bench in benches
+        if samples[name, bench.subject.name]
+    ]
