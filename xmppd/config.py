@@ -524,7 +524,8 @@ class Offline(Struct, frozen=True, kw_only=True):
     queue_bytes: Annotated[
         int,
         setting(
-            "Bytes of messages to all accounts that may wait for the disk; else resource-constraint.",
+            "Bytes that may wait for the disk, of messages to all accounts and of answers behind them; "
+            "else resource-constraint.",
             "live",
             ge=MIB,
             le=1024 * MIB,

@@ -55,7 +55,7 @@ from xmppd.ops.notify import Supervisor
 from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
 from xmppd.records import AccountRecord, RosterItem, Row
-from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull
+from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull, StoreTimeout
 from xmppd.stream.c2s import C2SSettings, HostFacts
 
 log = logging.getLogger("xmppd.server")
@@ -113,7 +113,7 @@ async def _asked(answer: Awaitable[T]) -> T:
     except StoreError as error:
         log.error("store failed", extra=fields(problem=str(error)))
         raise StanzaError(
-            "resource-constraint" if isinstance(error, StoreFull) else "internal-server-error"
+            "resource-constraint" if isinstance(error, (StoreFull, StoreTimeout)) else "internal-server-error"
         ) from error
 
 
@@ -322,7 +322,9 @@ class Server:
         self._look_at_store()
 
     def _look_after_health(self) -> None:
-        if not self._look_at_store():
+        if self._look_at_store():
+            self.site.offline.remove_delivered()
+        else:
             self.site.spawn(self._try_store())
         self.health.set(
             "log-dropping", self._writer.dropped > self._dropped, f"{self._writer.dropped} lines so far"
@@ -430,6 +432,7 @@ class Server:
         for _, opened in self.listeners:
             opened.close()
         await self.c2s.shut_down(self.net.connections)
+        self.site.offline.remove_delivered()
         await self.site.drain()
         self.watchdog.stop()
         self.wheel.stop()

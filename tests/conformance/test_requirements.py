@@ -11,7 +11,7 @@ from xmppd.conformance.check import Check, registered
 from xmppd.conformance.requirements import DONE, UnknownName, catalogue, select, words
 from xmppd.conformance.runner import Runner
 from xmppd.conformance.site import Site
-from xmppd.conformance.subject import Account, Subject
+from xmppd.conformance.subject import IPV4, IPV6, Account, Subject
 from xmppd.conformance.transcript import EVIDENCE_LINES, RECEIVED, SENT, Transcript
 from xmppd.conformance.verdict import CouldNotTest, NotApplicable, NotMet, Outcome, Verdict, overall, worst
 
@@ -190,3 +190,14 @@ def test_accounts_are_parsed() -> None:
     for wrong in ("a@b", "a:b", "a@b/c:d", "@b:c", "a@b:"):
         with pytest.raises(ValueError, match="JID:PASSWORD"):
             Account.parse(wrong)
+
+
+def test_addresses_by_version_of_ip() -> None:
+    subject = Subject("127.0.0.9", 5222, ("one.example",))
+    with pytest.raises(CouldNotTest, match="has no address in IPv6; give a --host that has one"):
+        subject.address(IPV6)
+    subject.more_hosts = ("::1",)
+    assert subject.address() == subject.address(IPV4) == ("127.0.0.9", 5222)
+    assert subject.address(IPV6) == ("::1", 5222)
+    subject.port6 = 40000
+    assert subject.address(IPV6) == ("::1", 40000)

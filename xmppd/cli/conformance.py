@@ -66,7 +66,7 @@ def setup(as_json: bool) -> None:
 
 
 @conformance.command()
-@click.option("--host", metavar="HOST", help="Where the server listens; default: the domain.")
+@click.option("--host", "hosts", multiple=True, help="Where the server listens; default: the domain.")
 @click.option("--port", type=PORT, help="For clients; default: 5222.")
 @click.option("--s2s-port", type=PORT, help="For servers; default: 5269.")
 @click.option("--domain", "domains", multiple=True, help="A domain it serves; the first one is tested.")
@@ -109,7 +109,7 @@ def setup(as_json: bool) -> None:
 )
 @as_json
 def run(
-    host: str | None,
+    hosts: tuple[str, ...],
     port: int | None,
     s2s_port: int | None,
     domains: tuple[str, ...],
@@ -148,16 +148,17 @@ def run(
                 raise ValueError("say what is tested: --domain and --host, or --launch")
             if ca is not None:
                 ssl.create_default_context(cafile=ca)
-        elif any((host, port, s2s_port, domains, ca, accounts, disabled, accounts_file, system)):
+        elif any((hosts, port, s2s_port, domains, ca, accounts, disabled, accounts_file, system)):
             raise ValueError("--launch makes its own server, domains and accounts")
 
     verdicts: list[Verdict] = []
     helper = None
     try:
         if launch is None:
+            first, *more = hosts or domains[:1]
             subject = Subject(
-                host or domains[0], port or 5222, domains, str(ca) if ca else None, given, given_disabled,
-                system=system or "unknown", s2s_port=s2s_port or 5269,
+                first, port or 5222, domains, str(ca) if ca else None, given, given_disabled,
+                system=system or "unknown", more_hosts=tuple(more), s2s_port=s2s_port or 5269,
             )  # fmt: skip
             _reach(subject)
             if system is None:

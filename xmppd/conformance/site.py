@@ -79,10 +79,9 @@ class Site:
     def change(self, **settings: Any) -> None:
         """Let other settings be in force until the check ends, named as in `launcher`, with _ for -."""
         named = {name.replace("_", "-"): value for name, value in settings.items()}
-        launcher = self.launcher
-        self._is_changed = True
         with self._launcher_asked():
-            self.subject.follow(launcher.change(named))
+            self.subject.follow(self.launcher.change(named))
+        self._is_changed = True
         self.note(f"settings changed: {', '.join(f'{name} = {value}' for name, value in named.items())}")
 
     def refusal(self, **settings: Any) -> str | None:
@@ -95,9 +94,9 @@ class Site:
 
     def begin_to_stop(self) -> None:
         """Stop the server in order; it is started again when the check ends."""
-        self._is_changed = True
         with self._launcher_asked():
             self.launcher.stop()
+        self._is_changed = True
         self.note("the server was told to stop")
 
     def restart(self) -> None:
@@ -205,5 +204,8 @@ class Site:
     def end(self) -> None:
         """The check is over: no connection stays, and the settings are as before."""
         self.hang_up()
-        if self._is_changed and self.subject.launcher is not None:
-            self.subject.follow(self.subject.launcher.change({}))
+        if self._is_changed and (launcher := self.subject.launcher) is not None:
+            try:
+                self.subject.follow(launcher.change({}))
+            except Unsupported:  # so no setting was changed, but the server was stopped
+                self.subject.follow(launcher.restart())

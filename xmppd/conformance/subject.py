@@ -58,6 +58,7 @@ class Subject:
     launch: str = ""  # the name or command of the launcher
     system: str = "unknown"
     version: str = ""
+    more_hosts: tuple[str, ...] = ()  # further addresses, with the same port
     port6: int | None = None  # on ::1
     s2s_port: int | None = None
     configuration: str = ""  # what it was set up with, as text for the report
@@ -76,14 +77,16 @@ class Subject:
             return self.host, self.port
         if over is IPV6 and self.port6 is not None:
             return "::1", self.port6
-        try:
-            found = socket.getaddrinfo(self.host, self.port, over, socket.SOCK_STREAM)
-        except OSError:
-            why = f"{self.host} has no address in {NAMES[over]}"
-            remedy = "give --host a name that has one" if self.launcher is None else "this host may lack it"
-            raise CouldNotTest(f"{why}; {remedy}") from None
-        host = self.host if self.host.startswith("fe80:") else str(found[0][4][0])  # keep the zone
-        return host, self.port
+        for host in (self.host, *self.more_hosts):
+            try:
+                found = socket.getaddrinfo(host, self.port, over, socket.SOCK_STREAM)
+            except OSError:
+                continue
+            # what was given, if it is an address: it may have a zone
+            return host if ":" in host else str(found[0][4][0]), self.port
+        why = f"{self.host} has no address in {NAMES[over]}"
+        remedy = "give a --host that has one" if self.launcher is None else "this host may lack it"
+        raise CouldNotTest(f"{why}; {remedy}")
 
 
 def launched(launcher: Launcher, launch: str, settings: Settings | None = None) -> Subject:

@@ -118,7 +118,9 @@ async def _answer_later(request: Request, result: Awaitable[bytes]) -> None:
 def _reply(request: Request, payload: bytes) -> None:
     # 5-4.b, 5-4.c: from the host it was sent to; for the own account without 'from'
     from_ = request.to.wire if request.to != request.sender.jid.bare else b""
-    request.sender.send(request.stanza.reply(payload, to=request.sender.jid.wire, from_=from_))
+    result = request.stanza.reply(payload, to=request.sender.jid.wire, from_=from_)
+    if not request.site.acceptance.answer(request.sender, result):
+        _refuse(request, StanzaError("resource-constraint", app="queue_bytes"))
 
 
 def _refuse(request: Request, error: Exception) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from xmppd._fast.route import RouteTable
+from xmppd.core.acceptance import Acceptance
 from xmppd.core.accounts import Accounts, Records, Refused
 from xmppd.core.bounce import bounce as bounce
 from xmppd.core.delivery import UC, Table
@@ -72,6 +73,7 @@ class Site:
         self.accounts = Accounts(
             self.table, records, hosts, idle_limit=settings.idle_accounts, queue_limit=settings.account_jobs
         )
+        self.acceptance = Acceptance()
         self.offline = Offline(self, records)
         self.messages = Messages(self)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,6 +83,7 @@ class Site:
         """Go by these settings from now on."""
         self.settings = settings
         self.table.iq_needs_presence = settings.iq_needs_presence
+        self.acceptance.limit = settings.offline.queue_bytes
         self.accounts.idle_limit = settings.idle_accounts
         self.accounts.queue_limit = settings.account_jobs
 

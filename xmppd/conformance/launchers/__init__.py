@@ -8,9 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from xmppd.conformance.launcher import ChildLauncher, Launcher
+from xmppd.conformance.launchers.ejabberd import Ejabberd
+from xmppd.conformance.launchers.prosody import Prosody
 from xmppd.conformance.launchers.xmppd import Xmppd
 
-KNOWN: Final[Mapping[str, Callable[[], Launcher]]] = {"xmppd": Xmppd}
+KNOWN: Final[Mapping[str, Callable[[], Launcher]]] = {
+    "ejabberd": Ejabberd,
+    "prosody": Prosody,
+    "xmppd": Xmppd,
+}
 
 
 def launcher(name: str) -> Launcher:

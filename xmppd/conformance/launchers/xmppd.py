@@ -6,25 +6,21 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from xmppd.conformance.launcher import Facts, LauncherFailed, Settings, Unsupported, serve
+from xmppd.conformance.launchers.process import ServerProcess, run
 
-COMMAND_TIMEOUT_S: Final = 60.0
-START_TIMEOUT_S: Final = 30.0
-STOP_TIMEOUT_S: Final = 20.0
+NOTICE_S: Final = 0.2  # how long one look for the notice of systemd's kind takes
 
 # name of the setting to table and keys of the configuration
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -64,8 +60,7 @@ class Xmppd:
         self._database = self._folder / "data" / "xmppd.sqlite"
         self._domains: list[str] = []
         self._accounts: list[str] = []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._is_stopping = False
+        self._process = ServerProcess(self._folder / "log")
         self._lock: sqlite3.Connection | None = None
         # nobody else listens here, so that any port is free
         self._own_address = f"127.{'.'.join(str(1 + secrets.randbelow(254)) for _ in range(3))}"
@@ -76,14 +71,7 @@ class Xmppd:
     # ---- the command line
 
     def _run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self._program, *words],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
+        return run([*self._program, *words], stdin)
 
     def _command(self, *words: str, stdin: str | None = None) -> str:
         done = self._run(*words, stdin=stdin)
@@ -144,32 +132,22 @@ class Xmppd:
         return self._start()
 
     def _start(self) -> Facts:
-        self._is_stopping = False
-        notices = str(self._folder / "ready")
+        notices = self._folder / "ready"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
-            Path(notices).unlink(missing_ok=True)
-            ready.bind(notices)
-            ready.settimeout(0.2)
-            with (self._folder / "log").open("ab") as log:
-                self._process = subprocess.Popen(
-                    [*self._program, "-c", str(self._config), "run"],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, "NOTIFY_SOCKET": notices},
-                )
-            deadline = time.monotonic() + START_TIMEOUT_S
-            while True:
-                try:
-                    if b"READY=1" in ready.recv(4096):
-                        break
-                except TimeoutError:
-                    if self._process.poll() is not None or time.monotonic() > deadline:
-                        raise LauncherFailed(f"xmppd does not start: {self._last_words()}") from None
-        return self._facts()
+            notices.unlink(missing_ok=True)
+            ready.bind(str(notices))
+            ready.settimeout(NOTICE_S)
 
-    def _last_words(self) -> str:
-        return (self._folder / "log").read_text(encoding="utf-8", errors="replace").strip()[-500:]
+            def is_ready() -> bool:
+                try:
+                    return b"READY=1" in ready.recv(4096)
+                except TimeoutError:
+                    return False
+
+            self._process.start(
+                [*self._program, "-c", str(self._config), "run"], is_ready, {"NOTIFY_SOCKET": str(notices)}
+            )
+        return self._facts()
 
     def _facts(self) -> Facts:
         status = json.loads(self._here("status", "--json"))
@@ -215,12 +193,9 @@ class Xmppd:
         written = self._written(settings)
         if written != self._config.read_text(encoding="utf-8"):
             self._config.write_text(written, encoding="utf-8")
-            is_up = self._process is not None and not self._is_stopping
-            if is_up and json.loads(self._here("reload", "--json"))["restart"]:
+            if self._process.is_up and json.loads(self._here("reload", "--json"))["restart"]:
                 return self.restart()
-        if self._process is None or self._is_stopping:
-            return self.restart()
-        return self._facts()
+        return self._facts() if self._process.is_up else self.restart()
 
     def refusal(self, settings: Settings) -> str | None:
         trial = self._config.with_name("trial.toml")
@@ -230,28 +205,14 @@ class Xmppd:
 
     def restart(self) -> Facts:
         self.stop()
-        self._wait()
+        self._process.wait()
         return self._start()
 
     def stop(self) -> None:
-        if self._process is not None and not self._is_stopping:
-            self._is_stopping = True
-            self._process.send_signal(signal.SIGTERM)
+        self._process.stop()
 
     def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._wait()
-
-    def _wait(self) -> None:
-        if self._process is None:
-            return
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(STOP_TIMEOUT_S)
-        self._process = None
+        self._process.kill()
 
     # ---- accounts and the rest
 
@@ -282,7 +243,7 @@ class Xmppd:
     def close(self) -> None:
         self._lock_storage(False)
         self.stop()
-        self._wait()
+        self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
