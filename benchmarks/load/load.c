@@ -409,7 +409,7 @@ static void do_subscribe(void) {
     for (uint32_t i = 0; i < count && complete; i++) {
         conn_sayf(&accounts[first + i], "<presence to='%s%u@%s' type='subscribe'/>", settings.prefix, to, settings.domain);
         subscribe_count = i + 1;
-        if (i % 20 == 19 || i + 1 == count) complete = until(all_subscribed);
+        if (i % 40 == 39 || i + 1 == count) complete = until(all_subscribed); /* servers limit requests that wait */
     }
     answer("subscribe", complete, 0);
 }

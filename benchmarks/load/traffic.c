@@ -180,6 +180,10 @@ static void on_presence(conn *c, text element) {
         subscribed++;
         return;
     }
+    if (type.n == 5 && !memcmp(type.p, "error", 5)) {
+        complain(c, "%.*s", element.n > 400 ? 400 : (int)element.n, element.p);
+        return;
+    }
     if (!presences.sent || !read_mark(element, &m) || c->account == presences.from) return;
     if (m.who != presences.from || !comes_from(element, presences.from) || c->account < presences.first ||
         c->account >= presences.first + presences.count) {
