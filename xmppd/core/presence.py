@@ -9,7 +9,6 @@ from xmppd import ns
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
 from xmppd.core.accounts import Account, Refused
-from xmppd.core.activity import STATUS_CHARACTERS
 from xmppd.core.delivery import Fate, Form, State
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.errors import StanzaError
@@ -60,20 +59,37 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     if stanza is not None:
         head, tail = stanza.split(from_=sender.jid.wire, lang=sender.lang)
     else:
-        head, tail = b"<presence type='unavailable' from='" + sender.jid.wire + b"'", b"/>"
-    directed, sender.directed = sender.directed, None
-    for to in directed or ():
-        # 4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)
-        if not _hears(site, sender, to):
-            _pass_on(site, to, head + b" to='" + to.wire + b"'" + tail)
+        head, tail = _goodbye(sender)
+    _end_directed(site, sender, head, tail)
     if not sender.available:
         return
-    account: Account = sender.account.account
-    status = stanza.find(ns.CLIENT, "status") if stanza is not None else None
-    account.farewell = status.text()[:STATUS_CHARACTERS] if status is not None else ""
     sender.hide()
     _broadcast(site, sender, head, tail)
     fan_out([sender], head, tail, sender.account.wire)
+
+
+def withdraw_all(site: Site, leaving: list[Resource]) -> None:
+    """The streams of all of them are about to end: each is told of all, while all are there (8-20.2)."""
+    for sender in leaving:
+        head, tail = _goodbye(sender)
+        _end_directed(site, sender, head, tail)
+        if sender.available:
+            _broadcast(site, sender, head, tail)
+    for sender in leaving:
+        sender.hide()
+
+
+def _goodbye(sender: Resource) -> tuple[bytes, bytes]:
+    """Unavailable presence that the server makes (8-20.1)."""
+    return b"<presence type='unavailable' from='" + sender.jid.wire + b"'", b"/>"
+
+
+def _end_directed(site: Site, sender: Resource, head: bytes, tail: bytes) -> None:
+    """4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)."""
+    directed, sender.directed = sender.directed, None
+    for to in directed or ():
+        if not _hears(site, sender, to):
+            _pass_on(site, to, head + b" to='" + to.wire + b"'" + tail)
 
 
 def _priority(stanza: Stanza) -> int:

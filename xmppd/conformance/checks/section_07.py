@@ -211,7 +211,7 @@ def a_request_to_no_jid_is_malformed(site: Site) -> None:
     expect(not desk.roster() and not desk.pushes(), "the roster was changed")
 
 
-@check("7-4.1", "7-18.c", area="im")
+@check("7-4.1", "7-18.c", "5-4.a", area="im")
 def subscriptions_are_from_the_bare_jid(site: Site) -> None:
     """RFC 6120 8.1.2.1: no 'from', the full JID or a forged one; for all four types.
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from xmppd.conformance.check import check, expect
 from xmppd.conformance.client import CLOSING_TAG, describe, stanza_condition
-from xmppd.conformance.names import CLIENT
+from xmppd.conformance.names import CLIENT, STREAM_ERRORS
 from xmppd.conformance.people import Person, Resource, bare, reach, settle, strangers
 from xmppd.conformance.site import Site
 from xmppd.conformance.verdict import CouldNotTest, NotMet
@@ -108,12 +108,23 @@ def goodbye_without_presence(client: Resource) -> None:
     client.send(CLOSING_TAG)
 
 
+def an_error(client: Resource) -> None:
+    """The client sends a stream error, and the closing tag (1-35.3)."""
+    client.send(f"<stream:error><reset xmlns='{STREAM_ERRORS}'/></stream:error>{CLOSING_TAG}")
+
+
 def fault(client: Resource) -> None:
     """The stream ends with a stream error."""
     client.send("<message><body></message>")
 
 
-ENDS: Final[tuple[Callable[[Resource], None], ...]] = (crash, half_a_goodbye, goodbye_without_presence, fault)
+ENDS: Final[tuple[Callable[[Resource], None], ...]] = (
+    crash,
+    half_a_goodbye,
+    goodbye_without_presence,
+    an_error,
+    fault,
+)
 
 
 # ---- 8-1 to 8-6: initial presence ------------------------------------------------------------------------------
@@ -396,7 +407,7 @@ def who_comes_back_begins_anew(site: Site) -> None:
     once(desk, phone, None, "the presence of the contact")
 
 
-@check("8-16.1", "8-20.1", area="im")
+@check("8-16.1", "8-20.1", "1-35.3", area="im")
 def who_ends_without_a_word_is_unavailable(site: Site) -> None:
     """RFC 6121 4.5.2: RST, FIN, a closing tag, a stream error: made by the server, once, for contacts and resources."""
     for end in ENDS:
