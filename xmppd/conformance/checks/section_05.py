@@ -138,6 +138,8 @@ def from_is_that_of_the_session(site: Site) -> None:
     juliet.send(f"<presence type='subscribe' to='{site.account(1).jid}'/>")
     got = romeo.wait_for("presence", type="subscribe")
     expect(got.get("from") == site.account(0).jid, f"a subscription came from {got.get('from')}")
+    juliet.send(f"<presence type='unsubscribe' to='{site.account(1).jid}'/>")  # it can be asked again
+    juliet.before_ping()
 
 
 @check("5-4.b")
