@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -79,6 +80,7 @@ def bench(
         raise click.UsageError(f"the load generator cannot be compiled: {missing}")
     subjects: list[type[Subject]] = [Xmppd, Floor, *(PEERS if peers else ())]
     times = rounds or (1 if quick else 3)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends, and its files go
     began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     others_s = processors_busy_s() - our_cpu_s()
     whole_s = estimated_s(scenarios, [each.kind for each in subjects], times)
