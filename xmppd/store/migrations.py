@@ -83,6 +83,41 @@ def _offline(db: Database) -> None:
     )
 
 
+def _roster_changes(db: Database) -> None:
+    # which change of the roster an item is from, and what was taken out (RFC 6121 2.6); before `known_since`
+    # nothing is known of either
+    db.execute("ALTER TABLE roster ADD COLUMN known_since INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE roster SET known_since = version")
+    db.execute("ALTER TABLE roster_item ADD COLUMN version INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        """CREATE TABLE roster_removed (
+            account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+            contact TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            PRIMARY KEY (account_id, contact)
+        ) STRICT, WITHOUT ROWID"""
+    )
+
+
+def _documents(db: Database) -> None:
+    db.execute(
+        """CREATE TABLE document (
+            account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+            namespace TEXT NOT NULL,
+            name TEXT NOT NULL,
+            xml BLOB NOT NULL,
+            PRIMARY KEY (account_id, namespace, name)
+        ) STRICT"""
+    )
+    db.execute(
+        """CREATE TABLE last_seen (
+            account_id INTEGER PRIMARY KEY REFERENCES account (id) ON DELETE CASCADE,
+            at INTEGER NOT NULL,
+            status TEXT NOT NULL
+        ) STRICT"""
+    )
+
+
 def _offline_as_it_comes(db: Database) -> None:
     # a page of rows in the order in which they came, for whomever: half the cost of keeping, and a third of what is
     # written, for twice that of removing (of which a drain does much at once)
@@ -100,7 +135,14 @@ def _offline_as_it_comes(db: Database) -> None:
 
 
 # in order; the number of a step is its place, from 1
-STEPS: Final[tuple[Callable[[Database], None], ...]] = (_accounts, _rosters, _offline, _offline_as_it_comes)
+STEPS: Final[tuple[Callable[[Database], None], ...]] = (
+    _accounts,
+    _rosters,
+    _offline,
+    _roster_changes,
+    _documents,
+    _offline_as_it_comes,
+)
 SCHEMA_VERSION: Final = len(STEPS)
 
 

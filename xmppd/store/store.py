@@ -14,6 +14,7 @@ from typing import Final, Literal, Self, TypeVar
 from xmppd import clock
 from xmppd.events import fields
 from xmppd.store.accounts import Accounts
+from xmppd.store.documents import Documents
 from xmppd.store.errors import StoreError, StoreInUse, explain
 from xmppd.store.lock import DirectoryLock, holder, in_use
 from xmppd.store.migrations import known_version, migrate
@@ -40,6 +41,9 @@ class StoreSettings:
     deadline_s: float = 10.0  # longest wait for an answer; beyond it StoreTimeout
     busy_timeout_s: float = 5.0  # how long SQLite waits for a lock of another program
     close_timeout_s: float = 30.0  # how long `close` may take to write what is queued
+    roster_removals: int = (
+        256  # of how many items that were taken out a roster remembers that they were there
+    )
     # "normal" may lose the last transactions in a power cut; only for measuring what "full" costs
     synchronous: Literal["full", "normal"] = "full"
 
@@ -86,9 +90,10 @@ class Store:
         self._file = file
         self._writer = writer
         self._readers = readers
-        self.accounts = Accounts(writer, readers)
-        self.rosters = Rosters(writer, readers)
+        self.accounts = Accounts(writer, readers, removals=settings.roster_removals)
+        self.rosters = Rosters(writer, readers, removals=settings.roster_removals)
         self.offline = Offline(writer, readers)
+        self.documents = Documents(writer, readers)
 
     @classmethod
     def open(cls, directory: Path | str, settings: StoreSettings | None = None) -> Self:
