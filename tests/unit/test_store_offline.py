@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_store import KEYS, in_loop
@@ -21,6 +21,7 @@ BATCHES = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=40)
 @given(BATCHES, st.integers(0, 200), st.integers(1, 70), st.integers(1, 2000))
 def test_what_is_kept_is_read_in_order_and_in_pages(batches, dropped, messages, octets):
     async def main(folder: Path) -> None:
