@@ -146,6 +146,10 @@ class Figure:
         """A percentile of each round, and the median of those: one bad moment of the machine is one round's."""
         return statistics.median(percentile(sample.latency_us, share) for sample in self.samples) / 1e3
 
+    def each_round(self) -> list[Figure]:
+        """Every sample as a figure of its own."""
+        return [Figure(self.name, self.subject, self.scenario, (sample,)) for sample in self.samples]
+
     @property
     def operations(self) -> int:
         return sum(sample.operations for sample in self.samples)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import Figure, Sample
-from benchmarks.load_program import Load
-from benchmarks.scenarios import MODULES, SOAK, Bench, Scale, Scenario
-from benchmarks.subjects import Subject, processors
+from benchmarks.scenarios import MODULES, SOAK, Bench, Scale, Scenario, running
+from benchmarks.subjects import Subject
 
 #: Told what goes on now, and by how many of the estimated seconds the work has advanced.
 Told = Callable[[str, float], None]
@@ -102,23 +101,6 @@ def run(
                 result,
             )
     return result
-
-
-@contextlib.contextmanager
-def running(kind: type[Subject], folder: Path, accounts: int) -> Iterator[Bench]:
-    """A subject in a new folder, with its generator; both end with the context."""
-    server_cpu, load_cpu = processors()
-    home = folder / kind.name.lower()
-    home.mkdir()
-    subject = kind(home, accounts, server_cpu)
-    subject.prepare()
-    subject.start()
-    bench = Bench(subject, Load(subject, load_cpu))
-    try:
-        yield bench
-    finally:
-        bench.load.close()
-        subject.stop()
 
 
 def _run_one(scenario: Scenario, benches: list[Bench], rounds: int, told: Told, result: Run) -> None:

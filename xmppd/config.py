@@ -488,6 +488,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     roster_items: Annotated[
         int, setting("Items of one roster; else resource-constraint.", "live", ge=1, le=100_000)
     ] = 5000
+    roster_cache_bytes: Annotated[
+        int,
+        setting("Memory for rosters as they are sent; 0: none are kept.", "live", ge=0, le=16_384 * MIB),
+    ] = 16 * MIB
     roster_bytes: Annotated[
         int,
         setting(
@@ -524,7 +528,8 @@ class Offline(Struct, frozen=True, kw_only=True):
     queue_bytes: Annotated[
         int,
         setting(
-            "Bytes of messages to all accounts that may wait for the disk; else resource-constraint.",
+            "Bytes that may wait for the disk, of messages to all accounts and of answers behind them; "
+            "else resource-constraint.",
             "live",
             ge=MIB,
             le=1024 * MIB,
@@ -569,6 +574,15 @@ class Store(Struct, frozen=True, kw_only=True):
     close_timeout_s: Annotated[
         float, setting("Time to write what is queued when the server stops.", "restart", gt=0, le=600)
     ] = 30.0
+    roster_removals: Annotated[
+        int,
+        setting(
+            "Removed items a roster remembers, so that a client that was away is told of the changes alone.",
+            "restart",
+            ge=0,
+            le=100_000,
+        ),
+    ] = 256
 
 
 class Log(Struct, frozen=True, kw_only=True):

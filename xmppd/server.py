@@ -54,8 +54,8 @@ from xmppd.ops.health import Health
 from xmppd.ops.notify import Supervisor
 from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
-from xmppd.records import AccountRecord, RosterItem, Row
-from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull
+from xmppd.records import AccountRecord, RosterChange, RosterItem, Row
+from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull, StoreTimeout
 from xmppd.stream.c2s import C2SSettings, HostFacts
 
 log = logging.getLogger("xmppd.server")
@@ -93,6 +93,9 @@ class Records:
     async def remove(self, account_id: int, contact: str) -> int | None:
         return await _asked(self._store.rosters.remove(account_id, contact))
 
+    async def changes(self, account_id: int, since: int) -> list[RosterChange] | None:
+        return await _asked(self._store.rosters.changes(account_id, since))
+
     async def keep(self, rows: Sequence[Row]) -> set[int]:
         return await _asked(self._store.offline.keep(rows))
 
@@ -113,7 +116,7 @@ async def _asked(answer: Awaitable[T]) -> T:
     except StoreError as error:
         log.error("store failed", extra=fields(problem=str(error)))
         raise StanzaError(
-            "resource-constraint" if isinstance(error, StoreFull) else "internal-server-error"
+            "resource-constraint" if isinstance(error, (StoreFull, StoreTimeout)) else "internal-server-error"
         ) from error
 
 
@@ -322,7 +325,9 @@ class Server:
         self._look_at_store()
 
     def _look_after_health(self) -> None:
-        if not self._look_at_store():
+        if self._look_at_store():
+            self.site.offline.remove_delivered()
+        else:
             self.site.spawn(self._try_store())
         self.health.set(
             "log-dropping", self._writer.dropped > self._dropped, f"{self._writer.dropped} lines so far"
@@ -430,6 +435,7 @@ class Server:
         for _, opened in self.listeners:
             opened.close()
         await self.c2s.shut_down(self.net.connections)
+        self.site.offline.remove_delivered()
         await self.site.drain()
         self.watchdog.stop()
         self.wheel.stop()
@@ -499,7 +505,7 @@ def _policy(config: Config) -> Policy:
             bind_retries=stream.bind_retries,
             session=stream.session,
         ),
-        hosts={domain.name: HostFacts(domain.name) for domain in config.domains},
+        hosts={domain.name: HostFacts(domain.name, roster.STREAM_FEATURES) for domain in config.domains},
         times=Times(
             negotiation_s=stream.negotiation_timeout_s,
             close_s=stream.close_timeout_s,

@@ -6,13 +6,15 @@ the subjects take turns within a round, so that they meet the same machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.figures import Sample
 from benchmarks.load_program import Load
-from benchmarks.subjects import Subject
+from benchmarks.subjects import Subject, processors
 
 MODULES: Final = (
     "login",
@@ -25,6 +27,7 @@ MODULES: Final = (
     "roster",
     "churn",
     "growth",
+    "accounts",
 )
 SOAK: Final = ("mixed_day",)
 
@@ -110,6 +113,23 @@ class Bench:
         self.subject.stop()
         self.subject.start()
         self.load = Load(self.subject, self.load.cpu)
+
+
+@contextmanager
+def running(kind: type[Subject], folder: Path, accounts: int) -> Iterator[Bench]:
+    """A subject in a new folder, with its generator; both end with the context."""
+    server_cpu, load_cpu = processors()
+    home = folder / kind.name.lower()
+    home.mkdir(parents=True)
+    subject = kind(home, accounts, server_cpu)
+    subject.prepare()
+    subject.start()
+    bench = Bench(subject, Load(subject, load_cpu))
+    try:
+        yield bench
+    finally:
+        bench.load.close()
+        subject.stop()
 
 
 def _short(result: Mapping[str, Any]) -> dict[str, Any]:

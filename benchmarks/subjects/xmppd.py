@@ -59,6 +59,10 @@ class Xmppd(Subject):
         )
         command([*COMMAND, "-c", str(self._config), "user", "import", str(lines)], timeout_s=3600)
 
+    @property
+    def version(self) -> str:
+        return command([*COMMAND, "--version"]).strip()
+
     def start(self) -> None:
         words = [
             "/usr/bin/setpriv",

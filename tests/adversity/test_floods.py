@@ -179,5 +179,6 @@ def test_unfinished_stanzas_of_all_together_are_limited(make_site):
         assert condition(slow.next()) == "resource-constraint"
         assert slow.read_to_end() == b""
         assert slow.received.endswith(b"</stream:stream>")
-        assert waits_for(lambda: site.status["counters"]["partial_bytes_evicted"] == 2)
+        # one of the two who fill it, or both: of the first not all may have been read before the other's
+        assert waits_for(lambda: site.status["counters"]["partial_bytes_evicted"] in (2, 3))
         assert bob.fence() == []

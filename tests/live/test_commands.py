@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from tests.machine.wire import ScramClient
 from tests.site import PASSWORD, Site
 from tests.xmpp_client import SASL, StreamClosed, condition
 
@@ -93,22 +94,11 @@ def _logged_in(site, name):
     return client
 
 
-def _logging_in(site, name):
-    """A stream in the middle of SCRAM."""
-    client = site.connect()
-    client.secure(site.ca)
-    first = base64.b64encode(f"n,,n={name},r=abc".encode()).decode()
-    client.send(f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256'>{first}</auth>")
-    assert client.next().tag.endswith("}challenge")
-    return client
-
-
 @pytest.mark.req("3-9.2")
 @pytest.mark.parametrize("words", [["disable"], ["del"]])
-@pytest.mark.parametrize("stage", [_logged_in, _logging_in])
-def test_a_stream_without_a_resource_does_not_outlive_its_account(site, user, words, stage):
+def test_a_stream_without_a_resource_does_not_outlive_its_account(site, user, words):
     name = user("half")
-    with stage(site, name) as client, stage(site, "alice") as other:
+    with _logged_in(site, name) as client, _logged_in(site, "alice") as other:
         site.command("user", *words, f"{name}@localhost")
         if words == ["del"]:
             site.add_user(name)  # whoever was let in as the former account is no user of the new one
@@ -116,6 +106,37 @@ def test_a_stream_without_a_resource_does_not_outlive_its_account(site, user, wo
         other.send("</stream:stream>")
         with pytest.raises(StreamClosed):  # and no error before it
             other.next()
+
+
+@pytest.mark.req("3-9.2", "3-23.2", "3-23.9")
+@pytest.mark.parametrize(("word", "said"), [("disable", "account-disabled"), ("del", "not-authorized")])
+def test_who_is_logging_in_learns_with_the_right_password_that_the_account_is_gone(site, user, word, said):
+    name = user("half")
+    right = PASSWORD.format(user=name)
+    with site.connect() as client, site.connect() as guesser:
+        begun = []
+        for each, password in ((client, right), (guesser, "wrong")):
+            each.secure(site.ca)
+            scram = ScramClient("SCRAM-SHA-256", name, password)
+            each.send(scram.first())
+            begun.append((scram, each.next().text))
+        site.command("user", word, f"{name}@localhost")
+        if word == "del":
+            site.add_user(
+                name
+            )  # by that name, and the same password: still not the account that was asked for
+        for each, (scram, challenge), expected in zip(
+            (client, guesser), begun, (said, "not-authorized"), strict=True
+        ):
+            final = scram.final_message(base64.b64decode(challenge or "")).encode()
+            each.send(f"<response xmlns='{SASL}'>{base64.b64encode(final).decode()}</response>")
+            answer = each.next()
+            assert (answer.tag, [child.tag for child in answer]) == (
+                f"{{{SASL}}}failure",
+                [f"{{{SASL}}}{expected}"],
+            )
+        answer = client.plain(name, right)  # the stream is open for retries
+        assert answer.tag == f"{{{SASL}}}{'success' if word == 'del' else 'failure'}"
 
 
 def test_a_site_moves_in_while_the_server_runs(site):

@@ -290,8 +290,16 @@ def test_no_xml_during_the_handshake() -> None:
 
 
 @pytest.mark.req("2-1.1", "1-15.2", "3-2.1")
-@pytest.mark.parametrize("written", [MESSAGE, b"<presence/>", bind()])
-def test_stanzas_before_login(written: bytes) -> None:
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(MESSAGE, b"<presence/>", bind()),
+        b"<pubsub xmlns='jabber:client'/>",
+        b"<compress xmlns='http://jabber.org/protocol/compress'/>",
+        b"<x xmlns='urn:nobody:knows'/>",
+    ],
+)
+def test_nothing_else_before_login(written: bytes) -> None:
     for wire in (Wire().feed(header()), Wire().at_login()):
         wire.feed(written)
         ended(wire, "not-authorized")
@@ -416,6 +424,47 @@ def test_disabled_account(password: str, said: str) -> None:
     wire.feed(client.first())
     wire.feed(client.final(wire.take()))
     assert wire.take() == failure(said)
+
+
+@pytest.mark.req("3-23.2", "3-23.9")
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+@pytest.mark.parametrize("stage", ["before", "checking", "challenged", "replaced"])
+@pytest.mark.parametrize("whose", ["juliet", "romeo"])
+@pytest.mark.parametrize("password", [PASSWORD, "wrong"])
+def test_an_account_is_disabled_while_it_logs_in(
+    mechanism: str, stage: str, whose: str, password: str
+) -> None:
+    """The stream goes on as any other: only the right password is told, and only by a handshake that went on."""
+    wire = Wire()
+    wire.at_login()
+    gone = JID(whose, HOST), SaslFailure("account-disabled")
+    if stage == "before":
+        wire.stream.revoke(*gone)
+    wire.answering = stage != "checking"
+    client = ScramClient(mechanism, "juliet", password)
+    begun = plain("juliet", password) if mechanism == "PLAIN" else client.first()
+    if stage == "replaced":
+        wire.feed(ScramClient("SCRAM-SHA-1").first())
+        wire.stream.revoke(*gone)
+        wire.take()
+    wire.feed(begun)
+    if stage == "checking":
+        wire.stream.revoke(*gone)
+        wire.answering = True
+        wire.answer()
+    if stage == "challenged":
+        wire.stream.revoke(*gone)
+    if mechanism != "PLAIN":
+        wire.feed(client.final(wire.take()))
+    hit = whose == "juliet" and (stage == "checking" or (stage == "challenged" and mechanism != "PLAIN"))
+    if password != PASSWORD:
+        assert wire.take() == failure("not-authorized")
+    elif hit:
+        assert wire.take() == failure("account-disabled")
+        wire.feed(plain())
+        assert wire.take() == SUCCESS
+    else:
+        assert b"<success" in wire.take()
 
 
 @pytest.mark.req("3-23.2", "3-23.8", "3-23.10")

@@ -77,6 +77,67 @@ async def test_an_account_that_cannot_be_read_is_told():
         assert kept(core) == 1
 
 
+PING = "<iq type='get' id='{}' to='{}'><ping xmlns='urn:xmpp:ping'/></iq>"
+
+
+@in_loop
+async def test_an_answer_says_that_all_before_it_is_decided():
+    """Whatever the message waits for: the account to be read, the commit, or both, one after the other."""
+    async with CoreSite(["ann", "ben", "cid"]) as core:
+        ann, cid = await core.login("ann"), await core.login("cid")
+        core.records.gate = asyncio.Event()
+        say(core, ann, message(1))
+        say(core, ann, PING.format("p1", HOST))
+        say(core, cid, PING.format("other", HOST))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (ann.raw(), [e.get("id") for e in cid.read()]) == (b"", ["other"])  # nobody else waits
+        first, core.records.gate = core.records.gate, asyncio.Event()
+        first.set()  # the account is read; the commit waits at the second gate
+        await core.until(lambda: core.site.offline.waiting)
+        say(core, ann, PING.format("p2", HOST))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (ann.raw(), kept(core)) == (b"", 0)
+        core.records.gate.set()
+        await core.settle()
+        assert ([e.get("id") for e in ann.read()], kept(core)) == (["p1", "p2"], 1)
+
+        # a refusal comes before the answer
+        core.records.gate = asyncio.Event()
+        core.records.fail_keep = StanzaError("resource-constraint")
+        say(core, ann, message(2))
+        say(core, ann, f"<message to='nobody@{HOST}' id='3'><body>x</body></message>")
+        say(core, ann, PING.format("p3", HOST))
+        assert ann.raw() == b""
+        core.records.gate.set()
+        await core.settle()
+        *errors, last = [e.get("id") for e in ann.read()]
+        assert (sorted(errors), last) == (["2", "3"], "p3")
+        say(core, ann, PING.format("p4", HOST))  # nothing is open any more
+        await asyncio.sleep(0)
+        assert [e.get("id") for e in ann.read()] == ["p4"]
+        assert not core.site.acceptance._open
+        assert not core.site.acceptance._held_octets
+
+
+@in_loop
+async def test_answers_that_wait_are_bounded():
+    async with CoreSite(offline=OfflineSettings(queue_bytes=1000)) as core:
+        ann = await core.login("ann")
+        core.records.gate = asyncio.Event()
+        say(core, ann, message(1))
+        for n in range(20):
+            say(core, ann, PING.format(n, HOST))
+        await asyncio.sleep(0)
+        early = ann.read()
+        assert early
+        assert {condition(e) for e in early} == {"resource-constraint"}
+        core.records.gate.set()
+        await core.settle()
+        assert len(early) + len(ann.read()) == 20
+
+
 @pytest.mark.parametrize("gate_from", range(5))
 def test_what_waits_for_the_store_is_not_overtaken(gate_from):
     """The recipient comes while the first message is being looked up, written, or delivered."""
@@ -188,9 +249,13 @@ async def test_a_removal_that_fails_is_tried_again_and_nothing_comes_twice():
         core.records.fail_drop = StanzaError("internal-server-error")
         ben = await core.login("ben", "b")
         ben.send("<presence/>")
-        await core.until(lambda: core.site.accounts.get(BEN).mailbox.stuck)
+        await core.until(lambda: core.site.offline._not_removed)
         assert ids(ben) == ["1", "2"]
         core.sessions.unbind(ben.resource)
+        await core.settle()
+        core.site.offline.remove_delivered()
+        await core.settle()
+        assert (kept(core), counts(core)[0]) == (2, 2)  # it fails still
         core.records.fail_drop = None
         again = await core.login("ben", "b")
         again.send("<presence/>")
@@ -198,6 +263,24 @@ async def test_a_removal_that_fails_is_tried_again_and_nothing_comes_twice():
         assert (ids(again), kept(core), counts(core)) == ([], 0, (0, 0, 0))
         core.sessions.unbind(again.resource)
         assert core.site.accounts.get(BEN) is None  # nobody holds it any more
+
+
+@in_loop
+async def test_what_could_not_be_removed_is_removed_when_the_store_works_again():
+    async with CoreSite(idle_accounts=0) as core:
+        ann = await core.login("ann")
+        ann.send(message(1))
+        await core.settle()
+        core.records.fail_drop = StanzaError("internal-server-error")
+        ben = await core.login("ben", "b")
+        ben.send("<presence/>")
+        await core.until(lambda: core.site.offline._not_removed)
+        core.sessions.unbind(ben.resource)
+        core.records.fail_drop = None
+        core.site.offline.remove_delivered()
+        await core.settle()
+        assert kept(core) == 0
+        assert core.site.accounts.get(BEN) is None
 
 
 @in_loop
@@ -313,6 +396,7 @@ NO_STORE, STORE = "<no-store xmlns='urn:xmpp:hints'/>", "<store xmlns='urn:xmpp:
         (RECEIPT, False),
         (RECEIPT + STORE, True),
         (f"<body>x</body>{NO_STORE}", False),
+        ("<body>x</body><no-permanent-store xmlns='urn:xmpp:hints'/>", True),
         (f"<body>x</body>{NO_STORE}{STORE}", False),
         (THREAD, True),
         (f"{CHAT_STATE}<x xmlns='urn:example'/>", True),

@@ -170,13 +170,14 @@ cdef inline int append(Resource resource, Part head, Part to, Part tail) except 
 
 
 cdef int STANZA_ID = ns_id("urn:xmpp:sid:0")
+cdef int DELAY = ns_id("urn:xmpp:delay")
 
 
-cdef inline bint may_bear_id(Stanza stanza) noexcept:
-    """Whether a message has a `<stanza-id/>`, which only we may write for our accounts (XEP-0359), or may have one."""
+cdef inline bint may_speak_for_us(Stanza stanza) noexcept:
+    """Whether a message has a `<stanza-id/>` or `<delay/>`, or may have one: only we may write ours (XEP-0359, XEP-0203)."""
     cdef int i
     for i in range(min(stanza.nchild, 8)):
-        if stanza.child_is(i, STANZA_ID, b"stanza-id", 9):
+        if stanza.child_is(i, STANZA_ID, b"stanza-id", 9) or stanza.child_is(i, DELAY, b"delay", 5):
             return True
     return stanza.nchild > 8
 
@@ -254,7 +255,7 @@ cdef class RouteTable:
             elif type != TYPE_RESULT and type != TYPE_ERROR:
                 return 0
         cdef bytes key = PyBytes_FromStringAndSize(<const char*> p, n)
-        if kind == KIND_MESSAGE and may_bear_id(stanza):
+        if kind == KIND_MESSAGE and may_speak_for_us(stanza):
             return 0
         found = self._full.get(key)
         if found is not None:

@@ -152,8 +152,9 @@ cdef class Wire(Handler):
         """Count what came in against the allowance; over it, the stream is slowed down, not closed."""
         cdef Allowance allowance = self.allowance
         cdef unsigned int ticks
-        if allowance.partial_bytes_total and <size_t> partial_bytes() > allowance.partial_bytes_total:
-            if self.session is not None:
+        if allowance.partial_bytes_total and self.session is not None:
+            # each time one stream gives back what it holds, at last this one
+            while <size_t> partial_bytes() > allowance.partial_bytes_total and not self._deaf:
                 self.session.partial_over()
         if self._filled != _now:
             ticks = _now - self._filled

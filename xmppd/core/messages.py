@@ -13,6 +13,7 @@ from xmppd import ns
 from xmppd._fast.element import Element, serialize
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import ConnectedAccount, Resource
+from xmppd.core.acceptance import Pending
 from xmppd.core.accounts import Account
 from xmppd.core.bounce import bounce
 from xmppd.core.delivery import Fate, Form, State, form
@@ -40,7 +41,7 @@ class Messages:
     def __init__(self, site: Site) -> None:
         self._site = site
         # messages for accounts that are not in memory, until it is known whether there are such
-        self._asked: dict[bytes, list[tuple[Resource, Stanza, JID]]] = {}
+        self._asked: dict[bytes, _Asked] = {}
         self._asked_octets = 0
 
     def arrive(self, sender: Resource, stanza: Stanza, to: JID) -> None:
@@ -66,8 +67,8 @@ class Messages:
         connected = self._site.table.bare(to.bare.norm)
         match = self._site.table.full(to.norm)
 
-        # what only we may say of an account's messages (XEP-0359)
-        stanza = without_id_of(to.bare, stanza)
+        # what only we may say of an account's messages
+        stanza = without_forgeries(to.bare, stanza)
 
         # where to (RFC 6121 8.5)
         fate = self._fate(stanza, form(to, match), _state(account, connected))
@@ -116,12 +117,12 @@ class Messages:
             raise StanzaError("resource-constraint", app="queue_bytes")
         self._asked_octets += octets
         key = to.bare.norm
-        waiting = self._asked.get(key)
-        if waiting is None:
-            self._asked[key] = [(sender, stanza, to)]
+        asked = self._asked.get(key)
+        if asked is None:
+            asked = self._asked[key] = _Asked()
             self._site.spawn(self._answer(to.bare))
-        else:
-            waiting.append((sender, stanza, to))
+        asked.messages.append((sender, stanza, to))
+        self._site.acceptance.add(asked, sender)
 
     async def _answer(self, bare: JID) -> None:
         account: Account | None = None
@@ -133,7 +134,8 @@ class Messages:
         except Exception:
             log.exception("account not read", extra=fields(account=str(bare)))
             failed = StanzaError("internal-server-error")
-        for sender, stanza, to in self._asked.pop(bare.norm):
+        asked = self._asked.pop(bare.norm)
+        for sender, stanza, to in asked.messages:
             self._asked_octets -= len(stanza)
             try:
                 if failed is not None:
@@ -141,6 +143,20 @@ class Messages:
                 self._pass(sender, stanza, to, account)
             except StanzaError as error:
                 bounce(sender, stanza, error)
+            except Exception:  # a bug of ours: the others must not wait for ever
+                log.exception("message not delivered", extra=fields(account=str(bare)))
+                bounce(sender, stanza, StanzaError("internal-server-error"))
+        self._site.acceptance.decided(asked, into=self._site.offline.pending)
+
+
+class _Asked(Pending):
+    """Messages for one account."""
+
+    __slots__ = ("messages",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[tuple[Resource, Stanza, JID]] = []
 
 
 def _state(account: Account | None, connected: ConnectedAccount | None) -> State:
@@ -151,23 +167,33 @@ def _state(account: Account | None, connected: ConnectedAccount | None) -> State
     return State.NEGATIVE if all(resource.available for resource in connected.resources) else State.CONNECTED
 
 
-def without_id_of(account: JID, stanza: Stanza) -> Stanza:
-    """The stanza without a `<stanza-id/>` that claims to be of `account` (XEP-0359 3, rule 2)."""
-    if not stanza.has_child(ns.STANZA_ID, "stanza-id"):
+# who an element says it is of
+_SPEAKERS: Final = {(ns.STANZA_ID, "stanza-id"): "by", (ns.DELAY, "delay"): "from"}
+
+
+def without_forgeries(account: JID, stanza: Stanza) -> Stanza:
+    """The stanza without what only `account` or its server may say of it.
+
+    That is a `<stanza-id/>` by the account (XEP-0359 3, rule 2), and a `<delay/>` from the server or the account
+    (XEP-0203 5).
+    """
+    if not any(stanza.has_child(*name) for name in _SPEAKERS):
         return stanza
     element = stanza.element()
     children = element.children or []
-    kept = [child for child in children if not (isinstance(child, Element) and _is_id_of(account, child))]
+    kept = [child for child in children if not (isinstance(child, Element) and _is_ours(account, child))]
     if len(kept) == len(children):
         return stanza
     children[:] = kept
     return Stanza.parse(serialize(element, ns.CLIENT))
 
 
-def _is_id_of(account: JID, child: Element) -> bool:
-    if child.ns != ns.STANZA_ID or child.name != "stanza-id":
+def _is_ours(account: JID, child: Element) -> bool:
+    attribute = _SPEAKERS.get((child.ns, child.name))
+    if attribute is None:
         return False
     try:
-        return JID.parse(child.get("by", "")) == account
+        speaker = JID.parse(child.get(attribute, ""))
     except JIDError:
         return False
+    return speaker == account or (speaker.local is None and speaker.domain == account.domain)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from xmppd import clock, ns
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import ConnectedAccount, Resource
+from xmppd.core.acceptance import Pending
 from xmppd.core.bounce import bounce
 from xmppd.errors import StanzaError
 from xmppd.events import count, fields
@@ -39,7 +40,7 @@ class OfflineSettings:
     """Limits; each is a key of the table `[offline]`."""
 
     messages: int = 1000  # kept for one account; 0: none are kept
-    bytes: int = 10 << 20  # they may have together
+    bytes: int = 16 << 20  # they may have together
     queue_bytes: int = 64 << 20  # messages of all accounts that wait for the disk
     page_messages: int = 200  # read and sent at a time
     page_bytes: int = 65_536
@@ -65,7 +66,6 @@ class Mailbox:
         "page",
         "passed",
         "reader",
-        "stuck",
         "undelivered",
         "writing",
     )
@@ -80,7 +80,6 @@ class Mailbox:
         self.passed = self.dropped = 0
         self.page = (0, 0)  # messages and octets that the stream has not taken yet
         self.owed = (0, 0)  # taken, and not removed yet
-        self.stuck = False  # a removal has failed
         self.reader: Resource | None = None  # who is being given what waits
         self.busy = False  # a page is asked for, or has not been taken yet
         # what comes behind this place came while somebody was there: it is for all who are
@@ -99,9 +98,12 @@ class Offline:
         self._site = site
         self._records = records
         self._rows: list[_Row] = []  # of this turn of the loop
+        self.pending = Pending()  # the senders of these
         self._now_us = 0  # when the first of them came
         self._stamp = b""
         self._waits_for_page: deque[Account] = deque()
+        # with messages that could not be removed; in memory until they are, so that nobody gets them again
+        self._not_removed: set[Account] = set()
         self._reading = 0
         self.waiting = 0  # messages not committed yet
         self.waiting_octets = 0
@@ -126,6 +128,7 @@ class Offline:
         # a clock that never goes back: the place of a message that was removed is not given again
         box.last = max(box.last + 1, self._now_us)
         self._rows.append((account, box.last, data, sender, stanza))
+        self._site.acceptance.add(self.pending, sender)
         self.waiting += 1
         self.waiting_octets += len(data)
         if not box.writing:
@@ -144,6 +147,7 @@ class Offline:
 
     async def _commit(self) -> None:
         rows, self._rows = self._rows, []
+        pending, self.pending = self.pending, Pending()
         gone: set[int] = set()
         failed: StanzaError | None = None
         try:
@@ -170,6 +174,7 @@ class Offline:
         self.waiting -= len(rows)
         count("offline_kept", kept)
         count("offline_refused", len(rows) - kept)
+        self._site.acceptance.decided(pending)
         for account in touched:
             box = account.mailbox
             if not box.writing:
@@ -198,7 +203,7 @@ class Offline:
         """A resource has sent available presence of non-negative priority: it gets what waits."""
         account: Account = resource.account.account
         box = account.mailbox
-        if box.stuck:
+        if account in self._not_removed:
             self._drop(account)
         if box.undelivered and box.reader is None:
             box.reader = resource
@@ -316,6 +321,11 @@ class Offline:
         self._drop(account)
         self._next(account)
 
+    def remove_delivered(self) -> None:
+        """Try again to remove what has been delivered and could not be removed then."""
+        for account in tuple(self._not_removed):
+            self._drop(account)
+
     def _drop(self, account: Account) -> None:
         # in memory until it is done: who reads the store before that would deliver again
         self._site.accounts.hold(account)
@@ -325,17 +335,19 @@ class Offline:
         box = account.mailbox
         try:
             await self._records.drop(account.account_id, box.dropped)
-        except StanzaError:  # it is tried again with the next page, or the next time somebody comes
+        except (
+            StanzaError
+        ):  # it is tried again with the next page, when somebody comes, when the store works again
             count("offline_not_removed", box.owed[0])
-            if not box.stuck:
-                box.stuck = True
+            if account not in self._not_removed:
+                self._not_removed.add(account)
                 self._site.accounts.hold(account)
         else:
             box.messages -= box.owed[0]
             box.octets -= box.owed[1]
             box.owed = (0, 0)
-            if box.stuck:
-                box.stuck = False
+            if account in self._not_removed:
+                self._not_removed.discard(account)
                 self._site.accounts.release(account)
         finally:
             self._site.accounts.release(account)

@@ -165,8 +165,10 @@ class Service:
         # not `close`, which would go on reading, and keep what it holds
         next(held, latest).stream_error(StreamError("resource-constraint", app="partial_bytes_total"))
 
-    def end(self, account: JID, error: StreamError, connections: Iterable[Conn]) -> None:
-        """End every stream of an account among `connections`, those too that are still being negotiated.
+    def end(
+        self, account: JID, error: StreamError, failure: SaslFailure, connections: Iterable[Conn]
+    ) -> None:
+        """End every stream of an account among `connections`, and let whoever is logging in fail.
 
         What comes behind our closing tag does not count either: there may be a new account of that name by then.
         """
@@ -174,6 +176,8 @@ class Service:
             if session.stream.speaks_for(account):
                 session.close(error)
                 session.disown()
+            else:
+                session.stream.revoke(account, failure)
 
     async def shut_down(self, connections: Callable[[], Iterable[Conn]]) -> None:
         """End every stream with system-shutdown; returns when all have ended, at most after the close time-out.

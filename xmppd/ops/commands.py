@@ -18,7 +18,7 @@ from xmppd.config import ConfigError
 from xmppd.core import removal
 from xmppd.core.sessions import Sessions
 from xmppd.core.site import Site
-from xmppd.errors import StreamError
+from xmppd.errors import SaslFailure, StreamError
 from xmppd.events import counters
 from xmppd.jid import JID
 from xmppd.net.c2s import Service
@@ -72,13 +72,13 @@ class _Live:
     def connected(self, account: JID) -> int:
         return len(self._server.sessions.of(account))
 
-    def end(self, account: JID) -> int:
+    def end(self, account: JID, failure: SaslFailure) -> int:
         resources = self._server.sessions.of(account)
         error = StreamError("not-authorized", "the account is not active")  # 3-9.2
         for resource in resources:
             self._server.sessions.end(resource, error)
         # whoever has logged in and not bound yet, or is logging in, was let in by what was true before
-        self._server.c2s.end(account, error, self._server.net.connections())
+        self._server.c2s.end(account, error, failure, self._server.net.connections())
         return len(resources)
 
     async def removed(self, account: JID, deleted: Deleted) -> None:

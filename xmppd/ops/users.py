@@ -10,6 +10,7 @@ import msgspec
 from xmppd import clock
 from xmppd.auth import LocalAuth, LocalAuthSettings
 from xmppd.config import Config
+from xmppd.errors import SaslFailure
 from xmppd.jid import JID, JIDError, Rules, prep_local
 from xmppd.ops.admin import Command, CommandError, Params, Progress
 from xmppd.store import AccountExists, Deleted, NoSuchAccount, Store, StoreError, StoreSettings
@@ -21,8 +22,8 @@ class Live(Protocol):
     def connected(self, account: JID) -> int:
         """How many resources are connected."""
 
-    def end(self, account: JID) -> int:
-        """End the account's streams, those being negotiated too; how many resources there were."""
+    def end(self, account: JID, failure: SaslFailure) -> int:
+        """End the account's streams; how many resources there were. Who is logging in fails with `failure`."""
 
     async def removed(self, account: JID, deleted: Deleted) -> None:
         """The account is gone from the store: tell its contacts (RFC 6121 2.5.2)."""
@@ -34,7 +35,7 @@ class Nobody:
     def connected(self, account: JID) -> int:
         return 0
 
-    def end(self, account: JID) -> int:
+    def end(self, account: JID, failure: SaslFailure) -> int:
         return 0
 
     async def removed(self, account: JID, deleted: Deleted) -> None:
@@ -128,14 +129,15 @@ class Users:
         """A disabled account's sessions end."""
         jid, local, domain = self._named(params)
         await self._store.accounts.set_enabled(local, domain, False)
-        return {"jid": str(jid), "enabled": False, "sessions_ended": self._live.end(jid)}
+        ended = self._live.end(jid, SaslFailure("account-disabled"))  # 3-23.2
+        return {"jid": str(jid), "enabled": False, "sessions_ended": ended}
 
     async def delete(self, params: Params, _progress: Progress) -> Any:
         """Sessions end, contacts are told, everything of the account goes."""
         jid, local, domain = self._named(params)
         # first, and in one transaction: if the store cannot do it, nothing has changed
         deleted = await self._store.accounts.delete(local, domain)
-        ended = self._live.end(jid)
+        ended = self._live.end(jid, SaslFailure("not-authorized"))
         await self._live.removed(jid, deleted)
         contacts = (JID.parse(item.jid) for item in deleted.roster if item.listed)
         return {

@@ -133,6 +133,7 @@ class _Negotiation:
         "offered",
         "opening",
         "question",
+        "revoked",
         "tls",
     )
 
@@ -144,6 +145,7 @@ class _Negotiation:
         self.mechanism = ""
         self.exchange: sasl.Exchange | None = None
         self.question: LookUp | Verify | None = None
+        self.revoked: SaslFailure | None = None  # what the exchange comes to if the password is right
         self.failures = 0
         self.account: JID | None = None
         self.bind_id: str | None = None
@@ -194,15 +196,22 @@ class C2SStream:
         return self._negotiation.opening.host if self._negotiation and self._negotiation.opening else None
 
     def speaks_for(self, account: JID) -> bool:
-        """Whether the stream is logged in as an account, or is about to be: somebody is proving that it may."""
+        """Whether the stream is logged in as an account."""
         if self.jid is not None:
             return self.jid.bare == account
+        return self._negotiation is not None and self._negotiation.account == account
+
+    def revoke(self, account: JID, failure: SaslFailure) -> None:
+        """What was known of an account is no longer true: a handshake as it that is going on cannot succeed.
+
+        Nothing is said before the password is proven, and then `failure`: that there was such an account is
+        no news to who knows its password (3-23.9).
+        """
         talk = self._negotiation
-        if talk is None:
-            return False
-        if talk.account is not None or talk.exchange is None or talk.opening is None:
-            return talk.account == account
-        return (talk.exchange.username, talk.opening.host) == (account.local, account.domain)
+        if talk is None or talk.exchange is None or talk.opening is None:
+            return
+        if (talk.exchange.username, talk.opening.host) == (account.local, account.domain):
+            talk.revoked = failure
 
     def disown(self) -> None:
         """Behind our closing tag: stanzas that still come belong to nobody, and are not delivered."""
@@ -268,6 +277,10 @@ class C2SStream:
     def _step(self, event: Event, *given: object) -> list[Action]:
         method: Callable[..., list[Action]] = getattr(self, f"_{transition(self.state, event).step}")
         return method(*given)
+
+    @property
+    def _refuses_all_else(self) -> bool:
+        return transition(self.state, Event.UNKNOWN).step == "not_authorized"
 
     # --- steps: headers ------------------------------------------------------------------------------------
 
@@ -363,6 +376,7 @@ class C2SStream:
                 return self._end(self._too_many_attempts())
         element = stanza.element()
         talk.mechanism = ""
+        talk.revoked = None
         try:
             mechanism = self._chosen(element.get("mechanism"))
             talk.mechanism = mechanism.name
@@ -430,6 +444,8 @@ class C2SStream:
         talk = self._talk
         mechanism = talk.mechanism
         settings = self._settings
+        if talk.revoked is not None:
+            return self._failed(talk.revoked)
         # said only to who knows the password: nobody else learns for which accounts (3-23.8, 3-23.9)
         if str(proven.account) in settings.strong_accounts and mechanism not in settings.strong_mechanisms:
             return self._failed(SaslFailure("mechanism-too-weak"))
@@ -558,7 +574,12 @@ class C2SStream:
         return self._end(None, note=Note("stream error received", {"condition": condition}))
 
     def _unreadable(self, error: StreamError) -> list[Action]:
-        """The reader can find no closing tag any more, so none is awaited."""
+        """The reader can find no closing tag any more, so none is awaited.
+
+        A first-level element that the reader knows no namespace of is refused as other unknown ones are.
+        """
+        if error.condition == "unsupported-stanza-type" and self._refuses_all_else:
+            error = StreamError("not-authorized")  # 2-1.1
         ended = self._end(error, await_peer=False)
         self.state = State.CLOSED
         return [*ended, Disconnect()]

@@ -77,6 +77,7 @@ class Ejabberd(Scratch):
         clients: dict[str, Any] = {
             "module": "ejabberd_c2s",
             "port": self.port,
+            "backlog": 1024,  # a run connects fast
             "starttls": True,
             "starttls_required": settings.get("starttls-required", True),
             "cafile": str(self._authority.ca_file),  # of clients
