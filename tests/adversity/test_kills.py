@@ -14,7 +14,7 @@ from tests.adversity.kills import Trial
 def test_nothing_is_lost_when_the_server_is_killed(tmp_path):
     seed = random.randrange(2**32)  # noqa: S311
     trial = Trial(tmp_path, seed)
-    until = time.monotonic() + 50
+    until = time.monotonic() + 30
     while trial.figures.kills < 40 and time.monotonic() < until:
         trial.life()
     figures = trial.account()
