@@ -118,6 +118,16 @@ def _documents(db: Database) -> None:
     )
 
 
+def _blocks(db: Database) -> None:
+    db.execute(
+        """CREATE TABLE blocked (
+            account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+            address TEXT NOT NULL,
+            PRIMARY KEY (account_id, address)
+        ) STRICT, WITHOUT ROWID"""
+    )
+
+
 # in order; the number of a step is its place, from 1
 STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     _accounts,
@@ -125,6 +135,7 @@ STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     _offline,
     _roster_changes,
     _documents,
+    _blocks,
 )
 SCHEMA_VERSION: Final = len(STEPS)
 
