@@ -455,8 +455,8 @@ def import_users(context: click.Context, file: Any, as_json: bool) -> int:
         raise
 
     def tell() -> None:
-        for failed in said["failures"]:
-            complain(f"line {failed['line']}: {failed['jid'] + ': ' if failed['jid'] else ''}{failed['why']}")
+        for sentence in importing.sentences(said["failures"]):
+            complain(sentence)
         if said["stopped"]:
             complain(
                 f"line {said['stopped']['line']} and all behind it were not tried: {said['stopped']['why']}"
