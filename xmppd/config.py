@@ -487,6 +487,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     roster_items: Annotated[
         int, setting("Items of one roster; else resource-constraint.", "live", ge=1, le=100_000)
     ] = 5000
+    roster_cache_bytes: Annotated[
+        int,
+        setting("Memory for rosters as they are sent; 0: none are kept.", "live", ge=0, le=16_384 * MIB),
+    ] = 16 * MIB
     roster_bytes: Annotated[
         int,
         setting(
@@ -569,6 +573,15 @@ class Store(Struct, frozen=True, kw_only=True):
     close_timeout_s: Annotated[
         float, setting("Time to write what is queued when the server stops.", "restart", gt=0, le=600)
     ] = 30.0
+    roster_removals: Annotated[
+        int,
+        setting(
+            "Removed items a roster remembers, so that a client that was away is told of the changes alone.",
+            "restart",
+            ge=0,
+            le=100_000,
+        ),
+    ] = 256
 
 
 class Log(Struct, frozen=True, kw_only=True):

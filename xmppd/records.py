@@ -34,6 +34,14 @@ class RosterItem(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(self, pending_in=None) if self.listed else None
 
 
+class RosterChange(msgspec.Struct, frozen=True, gc=False):
+    """What a roster has become for one contact, and with which version; `item` is None if it was taken out."""
+
+    version: int
+    contact: str
+    item: RosterItem | None
+
+
 class Waiting(msgspec.Struct, frozen=True, gc=False):
     """What is kept for an account until it can be delivered: how much, and the last place given."""
 

@@ -54,7 +54,7 @@ from xmppd.ops.health import Health
 from xmppd.ops.notify import Supervisor
 from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
-from xmppd.records import AccountRecord, RosterItem, Row
+from xmppd.records import AccountRecord, RosterChange, RosterItem, Row
 from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull, StoreTimeout
 from xmppd.stream.c2s import C2SSettings, HostFacts
 
@@ -92,6 +92,9 @@ class Records:
 
     async def remove(self, account_id: int, contact: str) -> int | None:
         return await _asked(self._store.rosters.remove(account_id, contact))
+
+    async def changes(self, account_id: int, since: int) -> list[RosterChange] | None:
+        return await _asked(self._store.rosters.changes(account_id, since))
 
     async def keep(self, rows: Sequence[Row]) -> set[int]:
         return await _asked(self._store.offline.keep(rows))
@@ -502,7 +505,7 @@ def _policy(config: Config) -> Policy:
             bind_retries=stream.bind_retries,
             session=stream.session,
         ),
-        hosts={domain.name: HostFacts(domain.name) for domain in config.domains},
+        hosts={domain.name: HostFacts(domain.name, roster.STREAM_FEATURES) for domain in config.domains},
         times=Times(
             negotiation_s=stream.negotiation_timeout_s,
             close_s=stream.close_timeout_s,

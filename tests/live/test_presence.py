@@ -189,6 +189,32 @@ def test_a_roster_set_that_is_wrong(pair, query, expected):
     assert condition(ann.iq("set", f"<query xmlns='{ROSTER}'>{query}</query>")) == expected
 
 
+@pytest.mark.req("6-12.3", "6-23.1")
+def test_a_client_that_was_away_over_a_restart_is_told_what_changed(make_site):
+    site = make_site()
+    put = "<query xmlns='jabber:iq:roster'><item jid='{}'{}/></query>"
+    with site.login("alice", "one") as alice:
+        features = {child.tag for child in alice.features}
+        assert {"{urn:xmpp:features:rosterver}ver", "{urn:xmpp:features:pre-approval}sub"} <= features
+        for n in range(20):
+            alice.iq("set", put.format(f"c{n}@x", ""))
+        version = alice.iq("get", f"<query xmlns='{ROSTER}' ver=''/>").find(f"{{{ROSTER}}}query").get("ver")
+        alice.iq("set", put.format("c3@x", " name='Three'"))
+        alice.iq("set", put.format("c5@x", " subscription='remove'"))
+    site.stop()
+    site.start()
+    with site.login("alice", "two") as alice:
+        answer = alice.iq("get", f"<query xmlns='{ROSTER}' ver='{version}'/>")
+        assert len(answer) == 0
+        pushed = [alice.until("iq", type="set").find(f"{{{ROSTER}}}query") for _ in range(2)]
+        assert [(p[0].get("jid"), p[0].get("name"), p[0].get("subscription")) for p in pushed] == [
+            ("c3@x", "Three", "none"),
+            ("c5@x", None, "remove"),
+        ]
+        assert len(alice.iq("get", f"<query xmlns='{ROSTER}' ver='{pushed[-1].get('ver')}'/>")) == 0
+        alice.fence()
+
+
 def test_rosters_survive_a_restart(make_site):
     site = make_site()
     with site.login("alice") as alice:

@@ -21,7 +21,7 @@ from xmppd.core.site import CoreSettings, Site
 from xmppd.errors import StanzaError, StreamError
 from xmppd.features import disco, ping, roster, session, time, version
 from xmppd.jid import JID
-from xmppd.records import AccountRecord, RosterItem, Row, Waiting
+from xmppd.records import AccountRecord, RosterChange, RosterItem, Row, Waiting
 
 HOST = "example.org"
 
@@ -47,6 +47,7 @@ class FakeRecords:
         self.fail_put: dict[int, Exception] = {}
         self.gate: asyncio.Event | None = None
         self.loads = 0
+        self.history: dict[tuple[int, int], list[RosterChange]] = {}
         self.kept: dict[int, dict[int, bytes]] = defaultdict(dict)
         self.fail_keep: Exception | None = None
         self.fail_page: Exception | None = None
@@ -96,6 +97,10 @@ class FakeRecords:
         self.items[account_id].pop(contact, None)
         self.version += 1
         return self.version
+
+    async def changes(self, account_id: int, since: int) -> list[RosterChange] | None:
+        await self._wait()
+        return self.history.get((account_id, since))
 
     async def keep(self, rows: Sequence[Row]) -> set[int]:
         await self._wait()

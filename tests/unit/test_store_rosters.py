@@ -12,9 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from xmppd.store import Account, NoSuchAccount, RosterFull, RosterItem, Store
+from xmppd.store import Account, NoSuchAccount, RosterFull, RosterItem, Store, StoreSettings
 
 MAX_ITEMS = 4
+REMOVALS = 3
 NAMES = ["alice", "bob", "carol"]
 DOMAIN = "example.org"
 CONTACTS = st.sampled_from(
@@ -47,11 +48,12 @@ class RosterMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.directory = Path(tempfile.mkdtemp())
-        self.store = Store.open(self.directory)
+        self.store = Store.open(self.directory, StoreSettings(roster_removals=REMOVALS))
         self.accounts: dict[str, Account] = {}
         self.model: dict[str, dict[str, RosterItem]] = {}
         self.versions: dict[str, int] = {}
         self.highest = 0
+        self.seen: dict[str, dict[int, dict[str, tuple[object, ...]]]] = {}  # what was shown at each version
 
     def teardown(self) -> None:
         self.runner.run(self.store.close())
@@ -72,6 +74,7 @@ class RosterMachine(RuleBasedStateMachine):
     def create(self, name: str) -> None:
         self.accounts[name] = self.runner.run(self.store.accounts.create(name, DOMAIN, []))
         self.model[name] = {}
+        self.seen[name] = {}
         version = self.runner.run(self.store.rosters.load(self.accounts[name].id)).version
         assert version > self.versions.get(name, 0)  # also above those of a former account of that name
         self.versions[name] = version
@@ -149,7 +152,7 @@ class RosterMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.runner.run(self.store.close())
-        self.store = Store.open(self.directory)
+        self.store = Store.open(self.directory, StoreSettings(roster_removals=REMOVALS))
 
     @invariant()
     def the_same(self) -> None:
@@ -157,6 +160,7 @@ class RosterMachine(RuleBasedStateMachine):
             roster = self.runner.run(self.store.rosters.load(account.id))
             assert {item.jid: item for item in roster.items} == self.model[name]
             assert roster.version == self.versions[name]
+            self.changes_lead_here(name, account.id)
         for name in NAMES:
             found = self.runner.run(self.store.rosters.find(name, DOMAIN))
             account_id = self.accounts[name].id if name in self.accounts else None
@@ -165,6 +169,45 @@ class RosterMachine(RuleBasedStateMachine):
                 roster = self.runner.run(self.store.rosters.load(found.id))
                 assert (found.version, found.items) == (roster.version, roster.items)
 
+    def changes_lead_here(self, name: str, account_id: int) -> None:
+        """From every version that clients may know the changes since lead to what is shown now (RFC 6121 2.6.3)."""
+        now, version = shown(self.model[name]), self.versions[name]
+        self.seen[name][version] = now
+        assert self.runner.run(self.store.rosters.changes(account_id, version + 1)) is None
+        for since, then in sorted(self.seen[name].items(), reverse=True):
+            changes = self.runner.run(self.store.rosters.changes(account_id, since))
+            if changes is None:
+                assert since < version
+                continue
+            assert [c.version for c in changes] == sorted({c.version for c in changes}), (
+                "in order, each its own"
+            )
+            assert all(since < c.version <= version for c in changes)
+            became = dict(then)
+            for change in changes:
+                became.pop(change.contact, None)
+                if change.item is not None:
+                    became |= shown({change.contact: change.item})
+            assert became == now
+
 
 TestRosterMachine = RosterMachine.TestCase
 TestRosterMachine.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+
+
+def test_a_roster_forgets_what_was_removed_long_ago(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Store.open(tmp_path, StoreSettings(roster_removals=2)) as store:
+            account = await store.accounts.create("alice", DOMAIN, [])
+            versions = [await store.rosters.put(account.id, RosterItem(f"c{n}@x")) for n in range(4)]
+            for n in range(3):
+                versions.append(await store.rosters.remove(account.id, f"c{n}@x"))
+            whole = [await store.rosters.changes(account.id, version) for version in versions]
+            assert whole[:4] == [None] * 4
+            assert [[(c.contact, c.item) for c in changes] for changes in whole[4:]] == [
+                [("c1@x", None), ("c2@x", None)],
+                [("c2@x", None)],
+                [],
+            ]
+
+    asyncio.run(main())

@@ -44,17 +44,27 @@ class Acceptance:
 
     def answer(self, sender: Resource, data: bytes) -> bool:
         """Send `data` to a sender when all that it said before is decided; False: too much waits already."""
-        found = self._open.get(sender)
-        if found is None:
+        if sender not in self._open:
             sender.send(data)
-            return True
-        if self._held_octets + len(data) > self.limit:
+        elif self._held_octets + len(data) > self.limit:
             return False
+        else:
+            self._hold(sender, data)
+        return True
+
+    def behind(self, resource: Resource, data: bytes) -> bool:
+        """Send `data` to a resource behind the answers that are held back for it; False if none can be."""
+        if resource not in self._open:
+            return False
+        self._hold(resource, data)
+        return True
+
+    def _hold(self, sender: Resource, data: bytes) -> None:
+        found = self._open[sender]
         held = _Held(sender, data, set(found))
         self._held_octets += len(data)
         for pending in found:
             pending.answers.append(held)
-        return True
 
     def decided(self, pending: Pending, into: Pending | None = None) -> None:
         """Those messages are decided; or else they are among `into` now, and decided with them."""

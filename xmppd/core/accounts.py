@@ -18,7 +18,7 @@ from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
 from xmppd.events import count, fields
 from xmppd.jid import JID
-from xmppd.records import AccountRecord, RosterItem, Row
+from xmppd.records import AccountRecord, RosterChange, RosterItem, Row
 
 log = logging.getLogger("xmppd.core.accounts")
 
@@ -37,6 +37,9 @@ class Records(Protocol):
 
     async def remove(self, account_id: int, contact: str) -> int | None:
         """Commit the removal of one item; the roster's version after it, None if there was none."""
+
+    async def changes(self, account_id: int, since: int) -> list[RosterChange] | None:
+        """How the roster differs from its version `since`, oldest change first; None if that is not known."""
 
     async def keep(self, rows: Sequence[Row]) -> set[int]:
         """Commit messages; the accounts among theirs that are no more, whose messages were not kept."""

@@ -200,7 +200,7 @@ def _with_approval(item: RosterItem, *, approved: bool) -> RosterItem:
 def push(site: Site, account: Account, item: RosterItem | None, removed: JID | None = None) -> None:
     """A roster push to all interested resources of the account (RFC 6121 2.1.6)."""
     xml = item_xml(item) if item is not None else removed_xml(str(removed))
-    send_push(account, presence.interested(site, account.jid), xml, account.roster.version)
+    send_push(site, account, presence.interested(site, account.jid), xml, account.roster.version)
 
 
 def removed_xml(contact: str) -> bytes:
@@ -208,21 +208,19 @@ def removed_xml(contact: str) -> bytes:
     return f"<item jid={quoteattr(contact)} subscription='remove'/>".encode()
 
 
-def send_push(account: Account, to: list[Resource], item: bytes, version: int) -> None:
+def send_push(site: Site, account: Account, to: list[Resource], item: bytes, version: int) -> None:
     """One changed item to some resources, with the version it brings (2.6.3).
 
-    It says `from`, which could be left out: Profanity 0.15.0 believes no push without.
+    It says `from`, which could be left out: Profanity 0.15.0 believes no push without. No push overtakes a roster
+    result that is held back.
     """
-    if to:
-        fan_out(
-            to,
-            b"<iq type='set' from='" + account.jid.wire + b"' id='push-" + str(next(_PUSHES)).encode() + b"'",
-            b"><query xmlns='jabber:iq:roster' ver='"
-            + str(version).encode()
-            + b"'>"
-            + item
-            + b"</query></iq>",
-        )
+    head = b"<iq type='set' from='" + account.jid.wire + b"' id='push-" + str(next(_PUSHES)).encode() + b"'"
+    tail = b"><query xmlns='jabber:iq:roster' ver='" + str(version).encode() + b"'>" + item + b"</query></iq>"
+    at_once = []
+    for resource in to:
+        if not site.acceptance.behind(resource, head + b" to='" + resource.jid.wire + b"'" + tail):
+            at_once.append(resource)
+    fan_out(at_once, head, tail)
 
 
 def cancel(site: Site, user: JID, item: RosterItem) -> None:

@@ -1,7 +1,8 @@
 """IQ requests that the server answers itself: the route table and how an answer goes back (RFC 6120 8.2.3).
 
 A feature is a module with plain functions and a literal `ROUTES`. The key says what is asked, of whom; the function
-gets a `Request` and returns the payload of the result, or raises StanzaError. A function that waits is a coroutine.
+gets a `Request` and returns the payload of the result, or raises StanzaError. A function that waits is a coroutine;
+it may return None if it has called `reply` itself, where something must come right behind the result.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Scope(Enum):
     ACCOUNT = "account"  # another local account's bare address
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One IQ get or set for the server: who asks, and on whose behalf the server answers (`to`)."""
 
@@ -40,6 +41,7 @@ class Request:
     sender: Resource
     stanza: Stanza
     to: JID
+    answered: bool = False
 
     @property
     def payload(self) -> Element:
@@ -47,7 +49,7 @@ class Request:
         return next(iter(self.stanza.element()))
 
 
-Answer = bytes | Awaitable[bytes]
+Answer = bytes | Awaitable[bytes | None]
 Feature = Callable[[Request], Answer]
 Key = tuple[Literal["get", "set"], Scope, str, str]  # type, scope, namespace and name of the payload
 Routes = Mapping[Key, Feature]
@@ -83,43 +85,40 @@ def answer(routes: Routes, request: Request, scope: Scope) -> None:
         _refuse(request, error)
         return
     if isinstance(result, bytes):
-        _reply(request, result)
+        reply(request, result)
     else:
         request.site.spawn(_answer_later(request, result))
 
 
-async def _answer_later(request: Request, result: Awaitable[bytes]) -> None:
+async def _answer_later(request: Request, result: Awaitable[bytes | None]) -> None:
     """Answer when the feature is done, or with an error when that takes too long.
 
     What it has begun goes on: a change that comes about late is told by what it brings, a roster push for instance.
     """
-    is_late = False
-
-    def late() -> None:
-        nonlocal is_late
-        is_late = True
-        _refuse(request, StanzaError("internal-server-error", "no answer in time"))
-
-    timer = asyncio.get_running_loop().call_later(request.site.settings.answer_s, late)
+    late = StanzaError("internal-server-error", "no answer in time")
+    timer = asyncio.get_running_loop().call_later(request.site.settings.answer_s, _refuse, request, late)
     try:
         payload = await result
+        if payload is not None:
+            reply(request, payload)
     except asyncio.CancelledError:
         raise
     except Exception as error:
-        if not is_late:
-            _refuse(request, error)
-    else:
-        if not is_late:
-            _reply(request, payload)
+        _refuse(request, error)
     finally:
         timer.cancel()
 
 
-def _reply(request: Request, payload: bytes) -> None:
+def reply(request: Request, payload: bytes) -> None:
+    """Send the result of a request, unless it has been answered."""
+    if request.answered:
+        return
     # 5-4.b, 5-4.c: from the host it was sent to; for the own account without 'from'
     from_ = request.to.wire if request.to != request.sender.jid.bare else b""
     result = request.stanza.reply(payload, to=request.sender.jid.wire, from_=from_)
-    if not request.site.acceptance.answer(request.sender, result):
+    if request.site.acceptance.answer(request.sender, result):
+        request.answered = True
+    else:
         _refuse(request, StanzaError("resource-constraint", app="queue_bytes"))
 
 
@@ -127,4 +126,6 @@ def _refuse(request: Request, error: Exception) -> None:
     if not isinstance(error, StanzaError):
         log.error("feature failed", exc_info=error, extra=fields(account=str(request.sender.jid)))
         error = StanzaError("internal-server-error")
-    bounce(request.sender, request.stanza, error)
+    if not request.answered:
+        request.answered = True
+        bounce(request.sender, request.stanza, error)

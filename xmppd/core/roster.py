@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
@@ -170,7 +171,33 @@ class Roster:
     def to_xml(self) -> bytes:
         """The `<query/>` of a roster result (RFC 6121 2.1.4)."""
         return (
-            f"<query xmlns='{ns.ROSTER}'>".encode()
+            f"<query xmlns='{ns.ROSTER}' ver='{self.version}'>".encode()
             + b"".join(item_xml(item) for item in self._items.values() if item.listed)
             + b"</query>"
         )
+
+
+class RenderedRosters:
+    """Rosters as they are sent, the last used of them, at most `limit_bytes` together."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[int, tuple[int, bytes]] = OrderedDict()  # account id -> version, XML
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, account_id: int, roster: Roster) -> bytes:
+        """The roster's `to_xml`, made once for each of its versions."""
+        version, xml = self._kept.pop(account_id, (None, b""))
+        self._bytes -= len(xml)
+        if version != roster.version:
+            xml = roster.to_xml()
+        if len(xml) <= self.limit_bytes:
+            self._kept[account_id] = (roster.version, xml)
+            self._bytes += len(xml)
+            while self._bytes > self.limit_bytes:
+                _, (_, oldest) = self._kept.popitem(last=False)
+                self._bytes -= len(oldest)
+        return xml

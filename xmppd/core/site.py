@@ -15,6 +15,7 @@ from xmppd.core.bounce import bounce as bounce
 from xmppd.core.delivery import UC, Table
 from xmppd.core.messages import Messages
 from xmppd.core.offline import Offline, OfflineSettings
+from xmppd.core.roster import RenderedRosters
 from xmppd.errors import StanzaError
 from xmppd.jid import JID
 
@@ -38,6 +39,7 @@ class CoreSettings:
     roster_name_bytes: int = 1024
     roster_groups: int = 64
     roster_bytes: int = 786_432
+    roster_cache_bytes: int = 16_777_216
     account_jobs: int = 1000
     idle_accounts: int = 1000
     delivery: Table = field(default_factory=lambda: UC)
@@ -74,6 +76,8 @@ class Site:
             self.table, records, hosts, idle_limit=settings.idle_accounts, queue_limit=settings.account_jobs
         )
         self.acceptance = Acceptance()
+        self.records = records
+        self.rosters = RenderedRosters(settings.roster_cache_bytes)
         self.offline = Offline(self, records)
         self.messages = Messages(self)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -85,6 +89,7 @@ class Site:
         self.table.iq_needs_presence = settings.iq_needs_presence
         self.acceptance.limit = settings.offline.queue_bytes
         self.accounts.idle_limit = settings.idle_accounts
+        self.rosters.limit_bytes = settings.roster_cache_bytes
         self.accounts.queue_limit = settings.account_jobs
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

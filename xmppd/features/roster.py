@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
@@ -10,40 +12,79 @@ from xmppd import ns
 from xmppd._fast.element import Element
 from xmppd.core import contacts
 from xmppd.core.accounts import Account, owns
-from xmppd.core.iq import Request, Routes, Scope
+from xmppd.core.iq import Answer, Request, Routes, Scope, reply
+from xmppd.core.roster import item_xml
 from xmppd.errors import StanzaError
 from xmppd.jid import JID, JIDError
 from xmppd.records import RosterItem
 
 FEATURES = ()
+# RFC 6121 2.6.1 and 3.4
+STREAM_FEATURES = f"<ver xmlns='{ns.ROSTER_VERSIONING}'/><sub xmlns='{ns.PRE_APPROVAL}'/>".encode()
+
+_VERSION = re.compile("[0-9]{1,18}")  # what we give; anything else is of somebody else
 
 
-def get(request: Request) -> bytes:
-    """RFC 6121 2.1.3, 2.1.4: the whole roster; from now on the resource gets pushes (2.1.6)."""
-    account = request.site.accounts.get(request.to)
-    if account is None:
-        raise StanzaError("item-not-found")
+def get(request: Request) -> Answer:
+    """RFC 6121 2.1.3, 2.1.4: the roster; from now on the resource gets pushes (2.1.6).
+
+    A client that knows a version is told what has changed since by pushes, as if it had been there (2.6.3).
+    """
+    account: Account = request.sender.account.account
+    known = request.payload.get("ver")
+    if known == str(account.roster.version):
+        request.sender.interested = True
+        return b""
+    if known and _VERSION.fullmatch(known):
+        return _changes(request, int(known))
     request.sender.interested = True
-    return account.roster.to_xml()
+    return request.site.rosters.get(account.account_id, account.roster)
+
+
+async def _changes(request: Request, known: int) -> None:
+    """Answer, then push what is new since version `known`; or answer with all, if that is less to read."""
+
+    async def look(account: Account) -> None:
+        # among the account's jobs: the roster does not change between the answer and the pushes
+        changes = await request.site.records.changes(account.account_id, known)
+        request.sender.interested = True
+        if changes is None or len(changes) > max(8, account.roster.listed // 2):
+            reply(request, request.site.rosters.get(account.account_id, account.roster))
+            return
+        reply(request, b"")
+        for change in changes:
+            xml = item_xml(change.item) if change.item is not None else contacts.removed_xml(change.contact)
+            contacts.send_push(request.site, account, [request.sender], xml, change.version)
+
+    await _in_turn(request, look)
 
 
 async def set_(request: Request) -> bytes:
     """RFC 6121 2.3 to 2.5: add, change or remove one item; answered after the commit, then pushed."""
     contact, wish = _read(request)
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def change(account: Account | None) -> None:
-        if not owns(account, request.sender):
-            raise StanzaError("item-not-found")
+    async def change(account: Account) -> None:
         if wish is None:
             await _remove(request, account, contact)
         else:
             await _update(request, account, contact, wish)
+
+    await _in_turn(request, change)
+    return b""
+
+
+async def _in_turn(request: Request, work: Callable[[Account], Awaitable[None]]) -> None:
+    """Do `work` when the account's earlier jobs are done; what it raises is raised here."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def job(account: Account | None) -> None:
+        if not owns(account, request.sender):
+            raise StanzaError("item-not-found")
+        await work(account)
         done.set_result(None)
 
-    request.site.accounts.perform(request.to, change, done.set_exception)
+    request.site.accounts.perform(request.to, job, done.set_exception)
     await done
-    return b""
 
 
 def _read(request: Request) -> tuple[JID, RosterItem | None]:

@@ -64,9 +64,11 @@ AccountList = list[Account]
 class Accounts:
     """The accounts of all served domains. `local` and `domain` are normalized by the caller."""
 
-    def __init__(self, writer: Writer, readers: Readers) -> None:
+    def __init__(self, writer: Writer, readers: Readers, *, removals: int = 256) -> None:
+        """`removals` as in `Rosters`."""
         self._writer = writer
         self._readers = readers
+        self._removals = removals
 
     async def create(self, local: str, domain: str, keys: Sequence[ScramKeys]) -> Account:
         """Make an account, enabled. Raises AccountExists, StoreError."""
@@ -135,7 +137,7 @@ class Accounts:
                 raise NoSuchAccount(f"there is no account {local}@{domain}")
             roster = items_of(connection, account.id)
             held = [holder for holder in holders(connection, account.jid) if holder.account_id != account.id]
-            forget(connection, held)
+            forget(connection, held, self._removals)
             connection.execute(
                 "DELETE FROM account WHERE id = ?", (account.id,)
             )  # the rest by ON DELETE CASCADE

@@ -83,8 +83,24 @@ def _offline(db: Database) -> None:
     )
 
 
+def _roster_changes(db: Database) -> None:
+    # which change of the roster an item is from, and what was taken out (RFC 6121 2.6); before `known_since`
+    # nothing is known of either
+    db.execute("ALTER TABLE roster ADD COLUMN known_since INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE roster SET known_since = version")
+    db.execute("ALTER TABLE roster_item ADD COLUMN version INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        """CREATE TABLE roster_removed (
+            account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+            contact TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            PRIMARY KEY (account_id, contact)
+        ) STRICT, WITHOUT ROWID"""
+    )
+
+
 # in order; the number of a step is its place, from 1
-STEPS: Final[tuple[Callable[[Database], None], ...]] = (_accounts, _rosters, _offline)
+STEPS: Final[tuple[Callable[[Database], None], ...]] = (_accounts, _rosters, _offline, _roster_changes)
 SCHEMA_VERSION: Final = len(STEPS)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from operator import attrgetter
 
 import msgspec
 
 from xmppd import clock
-from xmppd.records import AccountRecord, RosterItem, Subscription
+from xmppd.records import AccountRecord, RosterChange, RosterItem, Subscription
 from xmppd.store.errors import NoSuchAccount, RosterFull
 from xmppd.store.offline import waiting_of
 from xmppd.store.readers import Readers
@@ -34,9 +35,11 @@ class Holder(msgspec.Struct, frozen=True):
 class Rosters:
     """The rosters of all accounts, by account id. JIDs are normalized by the caller."""
 
-    def __init__(self, writer: Writer, readers: Readers) -> None:
+    def __init__(self, writer: Writer, readers: Readers, *, removals: int = 256) -> None:
+        """`removals`: of how many items that were taken out each roster remembers that they were there."""
         self._writer = writer
         self._readers = readers
+        self._removals = removals
 
     async def load(self, account_id: int) -> Roster:
         """The whole roster, items that are not listed included. Raises NoSuchAccount, StoreError."""
@@ -71,7 +74,9 @@ class Rosters:
         The version is a new one exactly if clients can see a difference.
         Raises RosterFull (a new item beyond `max_items`, not listed ones counted), NoSuchAccount, StoreError.
         """
-        return await self._writer.transact(lambda connection: _put(connection, account_id, item, max_items))
+        return await self._writer.transact(
+            lambda connection: _put(connection, account_id, item, max_items, self._removals)
+        )
 
     async def put_many(
         self, account_id: int, items: Iterable[RosterItem], *, max_items: int | None = None
@@ -82,7 +87,7 @@ class Rosters:
         def work(connection: sqlite3.Connection) -> int:
             version = _version(connection, account_id)
             for item in given:
-                version = _put(connection, account_id, item, max_items)
+                version = _put(connection, account_id, item, max_items, self._removals)
             return version
 
         return await self._writer.transact(work)
@@ -96,10 +101,36 @@ class Rosters:
         def work(connection: sqlite3.Connection) -> int:
             version = _version(connection, account_id)
             old = _item(connection, account_id, contact)
-            _delete(connection, account_id, contact)
-            return _next_version(connection, account_id) if old is not None and old.listed else version
+            if old is None:
+                return version
+            return _take_out(connection, account_id, old, self._removals) or version
 
         return await self._writer.transact(work)
+
+    async def changes(self, account_id: int, since: int) -> list[RosterChange] | None:
+        """What clients have not seen that know version `since`, oldest first (RFC 6121 2.6.3).
+
+        None if it is not known any more, or never was a version of this roster. Raises NoSuchAccount, StoreError.
+        """
+
+        def work(connection: sqlite3.Connection) -> list[RosterChange] | None:
+            version = _version(connection, account_id)
+            sql = "SELECT known_since FROM roster WHERE account_id = ?"
+            if not connection.execute(sql, (account_id,)).fetchone()[0] <= since <= version:
+                return None
+            sql = f"""SELECT version, {_COLUMNS} FROM roster_item
+                WHERE account_id = ? AND version > ? AND listed"""  # noqa: S608 (constants)
+            found = [
+                RosterChange(row[0], row[1], _decode(row[1:]))
+                for row in connection.execute(sql, (account_id, since))
+            ]
+            sql = "SELECT version, contact FROM roster_removed WHERE account_id = ? AND version > ?"
+            found += [
+                RosterChange(row[0], row[1], None) for row in connection.execute(sql, (account_id, since))
+            ]
+            return sorted(found, key=attrgetter("version"))
+
+        return await self._readers.read(work)
 
     async def holders_of(self, contact: str) -> list[Holder]:
         """The local accounts that know the bare JID `contact` or a full JID of it. Raises StoreError."""
@@ -141,7 +172,9 @@ def start_roster(connection: sqlite3.Connection, account_id: int) -> None:
     former account of that name, or of a data directory since put back from a backup, must not be told that it
     is current.
     """
-    connection.execute("INSERT INTO roster (account_id, version) VALUES (?, ?)", (account_id, _now_us()))
+    now = _now_us()
+    sql = "INSERT INTO roster (account_id, version, known_since) VALUES (?, ?, ?)"
+    connection.execute(sql, (account_id, now, now))
 
 
 def _next_version(connection: sqlite3.Connection, account_id: int) -> int:
@@ -161,7 +194,9 @@ def _item(connection: sqlite3.Connection, account_id: int, contact: str) -> Rost
     return None if row is None else _decode(row)
 
 
-def _put(connection: sqlite3.Connection, account_id: int, item: RosterItem, max_items: int | None) -> int:
+def _put(
+    connection: sqlite3.Connection, account_id: int, item: RosterItem, max_items: int | None, removals: int
+) -> int:
     version = _version(connection, account_id)
     old = _item(connection, account_id, item.jid)
     if old == item:
@@ -170,10 +205,23 @@ def _put(connection: sqlite3.Connection, account_id: int, item: RosterItem, max_
         sql = "SELECT count(*) FROM roster_item WHERE account_id = ?"
         if connection.execute(sql, (account_id,)).fetchone()[0] >= max_items:
             raise RosterFull(f"the roster holds {max_items} items already")
+    seen = item.visible()
+    if (old.visible() if old else None) == seen:
+        sql = "SELECT version FROM roster_item WHERE account_id = ? AND contact = ?"
+        row = connection.execute(sql, (account_id, item.jid)).fetchone()
+        changed = row[0] if row is not None else 0
+    else:
+        version = changed = _next_version(connection, account_id)
+        if seen is None:
+            _remember(connection, account_id, item.jid, version, removals)
+        else:
+            sql = "DELETE FROM roster_removed WHERE account_id = ? AND contact = ?"
+            connection.execute(sql, (account_id, item.jid))
     connection.execute(
-        f"INSERT OR REPLACE INTO roster_item (account_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (constants)
+        f"INSERT OR REPLACE INTO roster_item (account_id, version, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (constants)
         (
             account_id,
+            changed,
             item.jid,
             item.name,
             item.subscription,
@@ -184,14 +232,32 @@ def _put(connection: sqlite3.Connection, account_id: int, item: RosterItem, max_
             int(item.listed),
         ),
     )
-    if (old.visible() if old else None) == item.visible():
-        return version
-    return _next_version(connection, account_id)
+    return version
 
 
-def _delete(connection: sqlite3.Connection, account_id: int, contact: str) -> None:
+def _take_out(connection: sqlite3.Connection, account_id: int, item: RosterItem, removals: int) -> int | None:
+    """Delete an item; the new version if clients saw it."""
     sql = "DELETE FROM roster_item WHERE account_id = ? AND contact = ?"
-    connection.execute(sql, (account_id, contact))
+    connection.execute(sql, (account_id, item.jid))
+    if not item.listed:
+        return None
+    version = _next_version(connection, account_id)
+    _remember(connection, account_id, item.jid, version, removals)
+    return version
+
+
+def _remember(
+    connection: sqlite3.Connection, account_id: int, contact: str, version: int, removals: int
+) -> None:
+    """Note that clients no longer see an item; of more than `removals` the oldest are forgotten."""
+    sql = "INSERT OR REPLACE INTO roster_removed (account_id, contact, version) VALUES (?, ?, ?)"
+    connection.execute(sql, (account_id, contact, version))
+    sql = "SELECT version FROM roster_removed WHERE account_id = ? ORDER BY version DESC LIMIT 1 OFFSET ?"
+    if (row := connection.execute(sql, (account_id, removals)).fetchone()) is not None:
+        connection.execute(
+            "DELETE FROM roster_removed WHERE account_id = ? AND version <= ?", (account_id, row[0])
+        )
+        connection.execute("UPDATE roster SET known_since = ? WHERE account_id = ?", (row[0], account_id))
 
 
 def holders(connection: sqlite3.Connection, contact: str) -> list[Holder]:
@@ -205,9 +271,7 @@ def holders(connection: sqlite3.Connection, contact: str) -> list[Holder]:
     return [Holder(row[0], row[1], row[2], _decode(row[3:])) for row in rows]
 
 
-def forget(connection: sqlite3.Connection, held: Iterable[Holder]) -> None:
-    """Take these items out of their holders' rosters."""
+def forget(connection: sqlite3.Connection, held: Iterable[Holder], removals: int) -> None:
+    """Take these items out of their holders' rosters; `removals` as in `Rosters`."""
     for holder in held:
-        _delete(connection, holder.account_id, holder.item.jid)
-        if holder.item.listed:
-            _next_version(connection, holder.account_id)
+        _take_out(connection, holder.account_id, holder.item, removals)

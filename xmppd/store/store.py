@@ -40,6 +40,9 @@ class StoreSettings:
     deadline_s: float = 10.0  # longest wait for an answer; beyond it StoreTimeout
     busy_timeout_s: float = 5.0  # how long SQLite waits for a lock of another program
     close_timeout_s: float = 30.0  # how long `close` may take to write what is queued
+    roster_removals: int = (
+        256  # of how many items that were taken out a roster remembers that they were there
+    )
     # "normal" may lose the last transactions in a power cut; only for measuring what "full" costs
     synchronous: Literal["full", "normal"] = "full"
 
@@ -86,8 +89,8 @@ class Store:
         self._file = file
         self._writer = writer
         self._readers = readers
-        self.accounts = Accounts(writer, readers)
-        self.rosters = Rosters(writer, readers)
+        self.accounts = Accounts(writer, readers, removals=settings.roster_removals)
+        self.rosters = Rosters(writer, readers, removals=settings.roster_removals)
         self.offline = Offline(writer, readers)
 
     @classmethod

@@ -1,0 +1,202 @@
+"""Roster gets and sets on the core alone: versions, limits, what is kept rendered (RFC 6121 2)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.unit.core_site import HOST, CoreSite, in_loop
+from tests.xmpp_client import condition
+from xmppd.core.roster import RenderedRosters, Roster
+from xmppd.errors import StanzaError
+from xmppd.records import RosterChange, RosterItem
+
+QUERY = "{jabber:iq:roster}query"
+ITEM = "{jabber:iq:roster}item"
+
+
+def get(ver=None):
+    attribute = "" if ver is None else f" ver='{ver}'"
+    return f"<iq type='get' id='g'><query xmlns='jabber:iq:roster'{attribute}/></iq>"
+
+
+def put(item, id_="s"):
+    return f"<iq type='set' id='{id_}'><query xmlns='jabber:iq:roster'>{item}</query></iq>"
+
+
+@pytest.mark.req("6-12.3")
+@in_loop
+async def test_every_result_and_push_says_its_version():
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(get())
+        await core.settle()
+        (result,) = ann.read()
+        assert result.find(QUERY).get("ver") == "1"
+        ann.send(put("<item jid='c@x'/>"))
+        await core.settle()
+        pushed = [stanza for stanza in ann.read() if stanza.get("type") == "set"]
+        assert [push.find(QUERY).get("ver") for push in pushed] == ["2"]
+
+
+@pytest.mark.req("6-12.3", "6-11.1")
+@in_loop
+async def test_a_client_that_knows_the_version_is_told_nothing_but_what_comes():
+    async with CoreSite() as core:
+        ann, other = await core.login("ann", "a"), await core.login("ann", "b")
+        ann.send(get("1"))
+        await core.settle()
+        (result,) = ann.read()
+        assert (result.get("type"), len(result)) == ("result", 0)
+        other.send(put("<item jid='c@x'/>"))
+        await core.settle()
+        (push,) = ann.read()
+        assert push.find(QUERY)[0].get("jid") == "c@x"
+
+
+@pytest.mark.req("6-12.3")
+@in_loop
+async def test_a_client_that_was_away_is_pushed_what_changed():
+    async with CoreSite() as core:
+        core.records.items[1] = {f"c{n}@x": RosterItem(f"c{n}@x") for n in range(20)}
+        core.records.version = 9
+        core.records.history[1, 5] = [
+            RosterChange(7, "c3@x", RosterItem("c3@x", name="Three")),
+            RosterChange(9, "gone@x", None),
+        ]
+        ann = await core.login("ann")
+        ann.send(get("5"))
+        await core.settle()
+        result, *pushes = ann.read()
+        assert (result.get("type"), result.get("id"), len(result)) == ("result", "g", 0)
+        assert [(p.find(QUERY).get("ver"), p.find(QUERY)[0].get("jid"), p.find(QUERY)[0].get("subscription"))
+                for p in pushes] == [("7", "c3@x", "none"), ("9", "gone@x", "remove")]  # fmt: skip
+        assert len({push.get("id") for push in pushes}) == 2
+
+
+@pytest.mark.req("6-12.3")
+@pytest.mark.parametrize("ver", ["", "4", "what", "99999999999999999999", "-1"])
+@in_loop
+async def test_a_version_that_is_not_known_gets_the_whole_roster(ver):
+    async with CoreSite() as core:
+        core.records.items[1] = {f"c{n}@x": RosterItem(f"c{n}@x") for n in range(3)}
+        core.records.version = 9
+        ann = await core.login("ann")
+        ann.send(get(ver))
+        await core.settle()
+        (result,) = ann.read()
+        assert (result.find(QUERY).get("ver"), len(result.find(QUERY))) == ("9", 3)
+
+
+@in_loop
+async def test_many_changes_are_sent_as_the_whole_roster():
+    async with CoreSite() as core:
+        core.records.items[1] = {f"c{n}@x": RosterItem(f"c{n}@x") for n in range(20)}
+        core.records.history[1, 0] = [RosterChange(n, f"c{n}@x", RosterItem(f"c{n}@x")) for n in range(11)]
+        ann = await core.login("ann")
+        ann.send(get("0"))
+        await core.settle()
+        (result,) = ann.read()
+        assert len(result.find(QUERY)) == 20
+
+
+@in_loop
+async def test_no_change_comes_between_the_answer_and_its_pushes():
+    async with CoreSite() as core:
+        core.records.version = 9
+        core.records.history[1, 5] = [RosterChange(7, "c@x", RosterItem("c@x", name="old"))]
+        ann = await core.login("ann")
+        core.records.gate = asyncio.Event()
+        ann.send(get("5"), put("<item jid='c@x' name='new'/>"))
+        core.records.gate.set()
+        await core.settle()
+        stanzas = ann.read()
+        names = [s.find(QUERY)[0].get("name") for s in stanzas if s.get("type") == "set"]
+        assert stanzas[0].get("id") == "g"
+        assert names == ["old", "new"]
+
+
+@pytest.mark.req("6-21.1")
+@in_loop
+async def test_a_store_that_cannot_be_read_is_an_error_and_no_end():
+    async with CoreSite() as core:
+
+        async def fails(*_args):
+            raise StanzaError("internal-server-error")
+
+        core.records.changes = fails
+        ann = await core.login("ann")
+        ann.send(get("0"))
+        await core.settle()
+        (answer,) = ann.read()
+        assert (condition(answer), answer.get("id")) == ("internal-server-error", "g")
+        ann.send(get())
+        await core.settle()
+        assert ann.read()[0].get("type") == "result"
+
+
+@pytest.mark.req("6-25.2")
+@in_loop
+async def test_a_roster_is_bounded_in_bytes():
+    async with CoreSite(roster_bytes=1000) as core:
+        ann = await core.login("ann")
+        for n in range(10):
+            ann.send(put(f"<item jid='c{n}@x' name='{'&lt;' * 50}'/>", str(n)))
+        await core.settle()
+        refused = [condition(answer) for answer in ann.read()].count("resource-constraint")
+        assert 0 < refused < 10
+        ann.send(get())
+        await core.settle()
+        size = len(ann.raw())
+        assert 1000 - 250 < size < 1000 + 150
+        # what is there can be made smaller, and removed
+        ann.send(put("<item jid='c0@x'/>", "less"), put("<item jid='c1@x' subscription='remove'/>", "gone"))
+        await core.settle()
+        ann.read()
+        ann.send(put(f"<item jid='new@x' name='{'&lt;' * 50}'/>", "new"))
+        await core.settle()
+        assert not any(condition(answer) for answer in ann.read())
+
+
+@in_loop
+async def test_requests_to_contacts_are_bounded_too():
+    async with CoreSite(roster_bytes=100) as core:
+        ann = await core.login("ann")
+        for n in range(5):
+            ann.send(f"<presence type='subscribed' to='contact-{n}@{HOST}'/>")
+        await core.settle()
+        assert [condition(answer) for answer in ann.read()] == ["resource-constraint"] * 4
+
+
+def rendered(n, version=1):
+    return Roster(version, [RosterItem(f"c{i}@x") for i in range(n)])
+
+
+def test_a_roster_is_rendered_once_for_each_version():
+    kept = RenderedRosters(10_000)
+    roster = rendered(3)
+    first = kept.get(1, roster)
+    assert first == roster.to_xml()
+    assert kept.get(1, roster) is first
+    roster.put(RosterItem("new@x"), 2)
+    assert kept.get(1, roster) == roster.to_xml() != first
+
+
+def test_what_is_kept_rendered_is_bounded_in_bytes():
+    size = len(rendered(10).to_xml())
+    kept = RenderedRosters(3 * size)
+    rosters = {n: rendered(10) for n in range(5)}
+    answers = {n: kept.get(n, roster) for n, roster in rosters.items()}
+    assert len(kept) == 3
+    assert kept.get(4, rosters[4]) is answers[4]
+    assert kept.get(0, rosters[0]) is not answers[0]
+    assert len(kept.get(9, rendered(100))) > 3 * size, "too large to keep, and answered all the same"
+    assert len(kept) == 3
+
+
+def test_none_is_kept_if_there_is_no_room_for_any():
+    kept = RenderedRosters(0)
+    roster = rendered(3)
+    assert kept.get(1, roster) == kept.get(1, roster) == roster.to_xml()
+    assert len(kept) == 0
