@@ -233,10 +233,10 @@ async def test_an_approval_that_is_cancelled_at_once_shows_nothing():
         assert core.item("ann", BEN).subscription == core.item("ben", ANN).subscription == "none"
 
 
-@pytest.mark.req("8-3.1")
+@pytest.mark.req("6-30.a")
 @in_loop
 async def test_contacts_that_other_rules_for_addresses_let_in():
-    """`jid.rules` was changed: they stay contacts under the name they have."""
+    """`jid.rules` was changed: they stay contacts under the name they have, and can be removed."""
     old = [f"\U0001f389@{HOST}", "\u1e9e@remote.example", "\ufb01@remote.example", f"{BEN}/\U0001f389"]
     async with CoreSite() as core:
         kept = core.records.items[core.records.ids[ANN]]
@@ -251,3 +251,10 @@ async def test_contacts_that_other_rules_for_addresses_let_in():
             *((None, jid) for jid in elsewhere),
             *(("probe", jid) for jid in elsewhere),
         ]
+        for jid in old:
+            query = f"<query xmlns='jabber:iq:roster'><item jid='{jid}' subscription='remove'/></query>"
+            ann.send(f"<iq type='set' id='r'>{query}</iq>")
+            await core.settle()
+            assert [e.get("type") for e in find(ann.read(), "iq", id="r")] == ["result"]
+        assert kept == {}
+        assert {e.get("to") for e in remote.read()} == {*elsewhere}
