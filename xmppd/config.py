@@ -776,7 +776,7 @@ ARRAYS: Final = ("domains", "listeners")
 
 
 def domain_name(text: str) -> str:
-    """`text` as domains are compared, whichever `jid.rules` there are; ValueError says why it is none."""
+    """`text` as domains are compared, whichever `addresses.rules` there are; ValueError says why it is none."""
     try:
         name = prep_domain(text, rules="rfc6122")
     except JIDError:

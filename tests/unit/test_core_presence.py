@@ -236,7 +236,7 @@ async def test_an_approval_that_is_cancelled_at_once_shows_nothing():
 @pytest.mark.req("6-30.a")
 @in_loop
 async def test_contacts_that_other_rules_for_addresses_let_in():
-    """`jid.rules` was changed: they stay contacts under the name they have, and can be removed."""
+    """`addresses.rules` was changed: they stay contacts under the name they have, and can be removed."""
     old = [f"\U0001f389@{HOST}", "\u1e9e@remote.example", "\ufb01@remote.example", f"{BEN}/\U0001f389"]
     async with CoreSite() as core:
         kept = core.records.items[core.records.ids[ANN]]

@@ -126,7 +126,7 @@ class Roster:
         return self._items.get(contact.norm)
 
     def named(self, address: str) -> RosterItem | None:
-        """The item of this very name, which may be from a time when `jid.rules` were others."""
+        """The item of this very name, which may be from a time when `addresses.rules` were others."""
         return self._items.get(address.encode())
 
     def state(self, contact: JID) -> State:
