@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.judge import OURS, ProfileError, profile_named
 from benchmarks.page import as_html
-from benchmarks.programs import ROOT, missing_tools
+from benchmarks.programs import ROOT, missing_tools, our_cpu_s, processors_busy_s
 from benchmarks.report import Report, as_data, conclusion, headline, number, verdict_word, wanted
 from benchmarks.rounds import Run, Told, estimated_s, run, scenarios_of
 from benchmarks.scenarios import FULL, QUICK
@@ -79,10 +80,14 @@ def bench(
     subjects: list[type[Subject]] = [Xmppd, Floor, *(PEERS if peers else ())]
     times = rounds or (1 if quick else 3)
     began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    others_s = processors_busy_s() - our_cpu_s()
     whole_s = estimated_s(scenarios, [each.kind for each in subjects], times)
     with tempfile.TemporaryDirectory(prefix="xmppd-bench-") as folder, progress(whole_s) as told:
         found = run(scenarios, subjects, folder=Path(folder), rounds=times, told=told)
-    report = Report(found, site, scale.name, times, began, time.monotonic() - clock)
+    seconds = time.monotonic() - clock
+    others_s = processors_busy_s() - our_cpu_s() - others_s
+    others = max(others_s, 0.0) / seconds / (os.cpu_count() or 1)
+    report = Report(found, site, scale.name, times, began, seconds, others)
     output.parent.mkdir(parents=True, exist_ok=True)
     pages = {".json": json.dumps(as_data(report), indent=1), ".html": as_html(report)}
     for suffix, text in pages.items():

@@ -46,6 +46,9 @@ class Threshold:
     at_least: float | None = None
     at_most: float | None = None
     over: str | None = None
+    floored: bool = (
+        False  # divided by the floor's ratio, if the run has it: what caches cost is no growth of ours
+    )
 
     @property
     def unit(self) -> str:
@@ -128,9 +131,19 @@ def _verdict(threshold: Threshold, run: Run) -> Verdict:
     else:
         title = f"{figure.name} against {below.name}"
         value = ratio_of(threshold.measure, figure, below)
+        if threshold.floored:
+            title, value = _less_the_floor(threshold, title, value, run)
     met = threshold.met_by(value)
     limited = threshold.measure == "rate" and figure.generator_was_limit
     return Verdict(threshold, title, value, met, "the load generator was the limit" if limited else "")
+
+
+def _less_the_floor(threshold: Threshold, title: str, value: float, run: Run) -> tuple[str, float]:
+    above, below = (run.figure(name, FLOOR) for name in (threshold.figure, threshold.over or ""))
+    if above is None or below is None:
+        return title, value
+    floor = ratio_of(threshold.measure, above, below)
+    return f"{title}: {value:.2f} times, the floor {floor:.2f} times", value / floor
 
 
 def ratio_of(measure: str, above: Figure, below: Figure) -> float:

@@ -25,8 +25,8 @@ OTHER_COLOURS: Final = (
 WIDTH: Final = 520
 HEIGHT: Final = 290
 LEFT: Final = 66
-RIGHT: Final = 16
-TOP: Final = 34
+RIGHT: Final = 30
+TOP: Final = 48
 BOTTOM: Final = 66
 
 Points = Sequence[tuple[float, float]]
@@ -110,7 +110,7 @@ def lines(title: str, series: Mapping[str, Points], x: Axis, y: Axis) -> str:
         )
     body.append(f'<path class="a" d="M{LEFT} {TOP}V{bottom}H{right}"/>')
     body.append(f'<text class="l" text-anchor="end" x="{right}" y="{bottom + 34}">{escape(x.title)}</text>')
-    body.append(f'<text class="l" x="{LEFT}" y="{TOP - 4}">{escape(y.title)}</text>')
+    body.append(f'<text class="l" x="{LEFT}" y="{TOP - 10}">{escape(y.title)}</text>')
     at = float(LEFT)
     for n, (name, points) in enumerate(series.items()):
         colour, dash = COLOURS.get(name, OTHER_COLOURS[n % len(OTHER_COLOURS)])

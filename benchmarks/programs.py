@@ -88,6 +88,20 @@ def resident_kib(pid: int) -> int:
     raise LookupError("Rss")
 
 
+def processors_busy_s() -> float:
+    """CPU seconds that all of this machine's processors have worked since it started (proc_stat(5)), theft too."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def our_cpu_s() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
 class Program:
     """A child process that answers each line of its standard input with one line.
 

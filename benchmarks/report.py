@@ -16,6 +16,7 @@ from benchmarks.judge import OURS, Goal, Profile, Verdict, faults_of, goals, pas
 from benchmarks.programs import ROOT
 from benchmarks.rounds import Run
 
+BUSY: Final = 0.1  # share of the processors above which others are in the way
 NINES: Final = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
@@ -29,6 +30,7 @@ class Report:
     rounds: int
     began: datetime.datetime
     seconds: float
+    others: float  # share of the machine's processors that other programs used meanwhile
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -92,6 +94,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "rounds": report.rounds,
         "began": report.began.isoformat(timespec="seconds"),
         "seconds": round(report.seconds),
+        "others_share": round(report.others, 3),
         "commit": commit(),
         "versions": report.run.versions,
         "machine": machine(),
@@ -153,9 +156,8 @@ def _figure_data(figure: Figure) -> dict[str, Any]:
 
 def number(value: float) -> str:
     """Three digits that mean something."""
-    if value >= 1000:
-        return f"{float(f'{value:.3g}'):,.0f}"
-    return f"{value:.3g}"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
 def wanted(verdict: Verdict) -> str:
@@ -206,6 +208,11 @@ def conclusion(report: Report) -> str:
     else:
         words.append(
             f"All of {report.deliveries:,} operations were counted; nothing was lost, doubled or misrouted."
+        )
+    if report.others > BUSY:
+        words.append(
+            f"Other programs used {report.others:.0%} of the processors meanwhile: "
+            "rates and latencies are worse than they would be on a machine of its own."
         )
     for failure in report.run.failures:
         words.append(f"{failure.subject} did not get through {failure.scenario}.")

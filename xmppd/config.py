@@ -484,6 +484,16 @@ class Limits(Struct, frozen=True, kw_only=True):
             "Largest request kept whole; a larger one is kept without its content.", "live", ge=0, le=MIB
         ),
     ] = 4096
+    document_bytes: Annotated[
+        int,
+        setting(
+            "Size of an account's vCard and private XML (XEP-0054, XEP-0049) together; at most half of output_bytes"
+            " counts; else resource-constraint.",
+            "live",
+            ge=0,
+            le=16 * MIB,
+        ),
+    ] = 262_144
     roster_items: Annotated[
         int, setting("Items of one roster; else resource-constraint.", "live", ge=1, le=100_000)
     ] = 5000

@@ -11,6 +11,9 @@ Subscription = Literal["none", "to", "from", "both"]
 # a message to be kept: id of the account, its place in the account's order, the stanza as it will be delivered
 Row = tuple[int, int, bytes]
 
+# namespace and name of the element that a document is
+DocumentName = tuple[str, str]
+
 
 class RosterItem(msgspec.Struct, frozen=True, gc=False):
     """What an account knows of one contact.
@@ -48,6 +51,13 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     messages: int = 0
     octets: int = 0
     last: int = 0
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """When an account was last connected (seconds since 1970, UTC), and what it said when it left (XEP-0012)."""
+
+    at: int
+    status: str = ""
 
 
 class AccountRecord(msgspec.Struct, frozen=True):

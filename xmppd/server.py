@@ -10,7 +10,7 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,7 +43,7 @@ from xmppd.core.sessions import Sessions
 from xmppd.core.site import CoreSettings, Site
 from xmppd.errors import StanzaError
 from xmppd.events import fields
-from xmppd.features import disco, ping, roster, session, time, version
+from xmppd.features import disco, last, ping, private, roster, session, time, vcard, version
 from xmppd.jid import JID, use_rules
 from xmppd.net.c2s import Caps, Policy, Service, Times
 from xmppd.net.deadlines import TICK_S, Wheel
@@ -54,7 +54,7 @@ from xmppd.ops.health import Health
 from xmppd.ops.notify import Supervisor
 from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
-from xmppd.records import AccountRecord, RosterChange, RosterItem, Row
+from xmppd.records import AccountRecord, DocumentName, RosterChange, RosterItem, Row, Seen
 from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull, StoreTimeout
 from xmppd.stream.c2s import C2SSettings, HostFacts
 
@@ -63,7 +63,7 @@ log = logging.getLogger("xmppd.server")
 T = TypeVar("T")
 
 # every feature, in the order in which service discovery and the stream features name them
-FEATURES = (roster, ping, version, time, session)
+FEATURES = (roster, vcard, private, last, ping, version, time, session)
 
 ALPN = (b"xmpp-client",)
 TRIM_EVERY_S = 60.0
@@ -106,6 +106,22 @@ class Records:
 
     async def drop(self, account_id: int, up_to: int) -> None:
         await _asked(self._store.offline.drop(account_id, up_to))
+
+    async def document(self, account: JID, name: DocumentName) -> bytes | None:
+        if account.local is None:
+            return None
+        return await _asked(self._store.documents.get(account.local, account.domain, name))
+
+    async def put_documents(
+        self, account_id: int, documents: Mapping[DocumentName, bytes], max_bytes: int
+    ) -> bool:
+        return await _asked(self._store.documents.put(account_id, documents, max_bytes=max_bytes))
+
+    async def saw(self, seen: Sequence[tuple[int, Seen]]) -> None:
+        await _asked(self._store.documents.saw(seen))
+
+    async def seen(self, account_id: int) -> Seen | None:
+        return await _asked(self._store.documents.seen(account_id))
 
 
 async def _asked(answer: Awaitable[T]) -> T:
@@ -453,7 +469,9 @@ def _routes() -> iq.Routes:
         *messages.FEATURES,
         *(name for feature in FEATURES for name in feature.FEATURES),
     ]
-    return iq.merge([disco.routes(named), *(feature.ROUTES for feature in FEATURES)])
+    tables = [feature.ROUTES for feature in FEATURES]
+    of_accounts = {key[2] for table in tables for key in table if key[1] is iq.Scope.ACCOUNT}
+    return iq.merge([disco.routes(named, of_accounts), *tables])
 
 
 def _dscp(config: Config, listener: configuration.Listener) -> int | None:
@@ -470,16 +488,19 @@ _CORE_LIMITS = {field.name for field in dataclasses.fields(CoreSettings)} & set(
 
 def _core_settings(config: Config) -> CoreSettings:
     limits = config.limits
+    # one answer is never what makes the output of a client too much
+    answer_bytes = limits.output_bytes // 2
+    named = {name: getattr(limits, name) for name in _CORE_LIMITS}
+    named["document_bytes"] = min(limits.document_bytes, answer_bytes)
     return CoreSettings(
-        **{name: getattr(limits, name) for name in _CORE_LIMITS},
+        **named,
         answer_s=config.store.deadline_s,
         delivery=UC if config.routing.delivery == "uc-2013" else RFC6121,
         iq_needs_presence=config.routing.iq_needs_presence,
         offline=OfflineSettings(
             **{
                 **msgspec.structs.asdict(config.offline),
-                # a page is never what makes the output of a client too much
-                "page_bytes": min(config.offline.page_bytes, limits.output_bytes // 2),
+                "page_bytes": min(config.offline.page_bytes, answer_bytes),
             }
         ),
     )

@@ -3,7 +3,7 @@
  *
  * floor ADDRESS CERTIFICATE.pem KEY.pem      prints its port, ends when its standard input does.
  *
- * A client says its number in eight digits, then sends: what begins with "<presence" goes to everybody else, everything else to the
+ * A client says its number in eight digits, hears that it is known, then sends: what begins with "<presence" goes to everybody else, everything else to the
  * partner, whose number differs in the last bit.
  */
 #define _GNU_SOURCE
@@ -87,6 +87,7 @@ static int readable(peer *c) {
         if (c->number < 0 || c->number >= NUMBERS) return -1;
         numbered[c->number] = c;
         if (c->number >= numbers) numbers = c->number + 1;
+        deliver(c, (const unsigned char *)"<known/>", 8);
     }
     if (n > at && n - at > 9 && !memcmp(clear + at, "<presence", 9)) {
         for (int i = 0; i < numbers; i++)

@@ -7,7 +7,8 @@
  *   raw=1                                    against floor.c: TLS at once, no XMPP
  *
  * Obeys the lines of its standard input, one at a time, and answers each with a JSON object on one line; ends when its input ends.
- * Between commands it stays connected and answers the server's pings. Numbers not given are 0 or as shown.
+ * Every command takes patience=20: the seconds without anything coming after which it is over. Between commands it stays
+ * connected and answers the server's pings. Numbers not given are 0 or as shown.
  *
  *   login first= count= together=50 rate= items= await= mechanism=SCRAM-SHA-1|SCRAM-SHA-256|PLAIN
  *       Log accounts in: full TLS handshake, SASL, bind, roster (of `items` items, if given), presence. `await`: and go on until all
@@ -39,7 +40,6 @@
 
 #include "load.h"
 
-#define PATIENCE_NS (20 * 1000000000LL) /* without any progress a command is over */
 #define EVENTS 256
 #define STORE_BATCH 10
 
@@ -49,6 +49,7 @@ int epfd;
 SSL_CTX *tls;
 int64_t now_ns;
 static uint32_t complaints;
+static int64_t patience_ns; /* without any progress for so long a command is over */
 static uint64_t progress; /* changes when something came of the command */
 
 void fatal(const char *format, ...) {
@@ -169,17 +170,17 @@ static uint64_t progressed(void) {
     return messages.received + messages.bounced + presences.received + login.done + login.failed + login.left + subscribed + progress;
 }
 
-/* Go on until `finished`, or until nothing came for PATIENCE_NS: 0 then. */
+/* Go on until `finished`, or until nothing came for patience_ns: 0 then. */
 static int until(int (*finished)(void)) {
     uint64_t before = progressed();
     int64_t since = clock_ns();
     while (!finished()) {
-        turn(since + PATIENCE_NS);
+        turn(since + patience_ns);
         uint64_t after = progressed();
         if (after != before) {
             before = after;
             since = clock_ns();
-        } else if (clock_ns() - since > PATIENCE_NS) {
+        } else if (clock_ns() - since > patience_ns) {
             return 0;
         }
     }
@@ -199,6 +200,7 @@ static void begin(double seconds) {
     memset(&login, 0, sizeof login);
     subscribed = progress = 0;
     leave_count = 0;
+    patience_ns = (int64_t)(decimal("patience", 20) * 1e9);
     timeline_start(&messages.when, seconds);
     timeline_start(&presences.when, seconds);
     timeline_start(&login.when, seconds);
@@ -409,7 +411,7 @@ static void do_subscribe(void) {
     for (uint32_t i = 0; i < count && complete; i++) {
         conn_sayf(&accounts[first + i], "<presence to='%s%u@%s' type='subscribe'/>", settings.prefix, to, settings.domain);
         subscribe_count = i + 1;
-        if (i % 20 == 19 || i + 1 == count) complete = until(all_subscribed);
+        if (i % 40 == 39 || i + 1 == count) complete = until(all_subscribed); /* servers limit requests that wait */
     }
     answer("subscribe", complete, 0);
 }

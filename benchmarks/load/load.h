@@ -48,7 +48,9 @@ typedef struct {
     scram_keys keys;
     /* of the messages to this account, which come from one sender at a time */
     uint32_t sender;
-    uint64_t sent, got;
+    uint64_t sent, got; /* the highest number of each */
+    uint64_t window;    /* bit i: number got - i has come */
+    uint32_t absent;    /* numbers below `got` that have not */
     uint32_t owed; /* what it has to send at the end of this pass */
     uint64_t presence_got;
     uint32_t pending; /* answers to its requests that have not come */

@@ -37,7 +37,7 @@ static void online(conn *c) {
 void on_secure(conn *c) {
     if (settings.raw) {
         conn_sayf(c, "%08u", c->account);
-        online(c);
+        c->state = ROSTER; /* what it has to wait for */
         return;
     }
     c->state = TLS_FEATURES;
@@ -159,6 +159,10 @@ static void step(conn *c, text element) {
         get_roster(c);
         return;
     case ROSTER: {
+        if (settings.raw) {
+            online(c);
+            return;
+        }
         text id = xml_attribute(element, "id");
         if (!xml_is(element, "iq") || id.n != 6 || memcmp(id.p, "roster", 6)) {
             on_stanza(c, element);

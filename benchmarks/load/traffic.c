@@ -137,11 +137,20 @@ static void on_message(conn *c, text element) {
         return;
     }
     if (m.number <= c->got) {
-        messages.doubled++;
-        return;
+        uint64_t bit = c->got - m.number < 64 ? 1ULL << (c->got - m.number) : 0;
+        if (!bit || c->window & bit) {
+            messages.doubled++;
+            return;
+        }
+        c->window |= bit;
+        c->absent--;
+        messages.disordered++;
+    } else {
+        uint64_t step = m.number - c->got;
+        c->window = (step < 64 ? c->window << step : 0) | 1;
+        c->absent += (uint32_t)(step - 1);
+        c->got = m.number;
     }
-    if (m.number != c->got + 1) messages.disordered++; /* or lost before it */
-    c->got = m.number;
     messages.received++;
     histogram_add(&messages.latency, now_ns - m.time_ns);
     timeline_add(&messages.when, now_ns - messages.start_ns);
@@ -150,12 +159,16 @@ static void on_message(conn *c, text element) {
 
 uint64_t messages_outstanding(void) {
     uint64_t n = 0;
-    for (conn *c = accounts; c < accounts + settings.accounts; c++) n += c->sent - c->got;
+    for (conn *c = accounts; c < accounts + settings.accounts; c++) n += c->sent - c->got + c->absent;
     return n;
 }
 
 void messages_forgive(void) {
-    for (conn *c = accounts; c < accounts + settings.accounts; c++) c->got = c->sent;
+    for (conn *c = accounts; c < accounts + settings.accounts; c++) {
+        c->got = c->sent;
+        c->window = ~0ULL;
+        c->absent = 0;
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------------ presence */
@@ -178,6 +191,10 @@ static void on_presence(conn *c, text element) {
     }
     if (type.n == 10 && !memcmp(type.p, "subscribed", 10)) {
         subscribed++;
+        return;
+    }
+    if (type.n == 5 && !memcmp(type.p, "error", 5)) {
+        complain(c, "%.*s", element.n > 400 ? 400 : (int)element.n, element.p);
         return;
     }
     if (!presences.sent || !read_mark(element, &m) || c->account == presences.from) return;

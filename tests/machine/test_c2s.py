@@ -290,8 +290,16 @@ def test_no_xml_during_the_handshake() -> None:
 
 
 @pytest.mark.req("2-1.1", "1-15.2", "3-2.1")
-@pytest.mark.parametrize("written", [MESSAGE, b"<presence/>", bind()])
-def test_stanzas_before_login(written: bytes) -> None:
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(MESSAGE, b"<presence/>", bind()),
+        b"<pubsub xmlns='jabber:client'/>",
+        b"<compress xmlns='http://jabber.org/protocol/compress'/>",
+        b"<x xmlns='urn:nobody:knows'/>",
+    ],
+)
+def test_nothing_else_before_login(written: bytes) -> None:
     for wire in (Wire().feed(header()), Wire().at_login()):
         wire.feed(written)
         ended(wire, "not-authorized")

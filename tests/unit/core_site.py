@@ -9,7 +9,7 @@ import functools
 import socket
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from xmppd._fast.conn import NetLoop, PyHandler
@@ -19,9 +19,9 @@ from xmppd.core.router import Router
 from xmppd.core.sessions import Sessions
 from xmppd.core.site import CoreSettings, Site
 from xmppd.errors import StanzaError, StreamError
-from xmppd.features import disco, ping, roster, session, time, version
+from xmppd.features import disco, last, ping, private, roster, session, time, vcard, version
 from xmppd.jid import JID
-from xmppd.records import AccountRecord, RosterChange, RosterItem, Row, Waiting
+from xmppd.records import AccountRecord, DocumentName, RosterChange, RosterItem, Row, Seen, Waiting
 
 HOST = "example.org"
 
@@ -49,6 +49,9 @@ class FakeRecords:
         self.loads = 0
         self.history: dict[tuple[int, int], list[RosterChange]] = {}
         self.kept: dict[int, dict[int, bytes]] = defaultdict(dict)
+        self.documents: dict[int, dict[DocumentName, bytes]] = defaultdict(dict)
+        self.last: dict[int, Seen] = {}
+        self.fail_saw: Exception | None = None
         self.fail_keep: Exception | None = None
         self.fail_page: Exception | None = None
         self.fail_drop: Exception | None = None
@@ -62,6 +65,7 @@ class FakeRecords:
         gone = self.ids.pop(f"{name}@{HOST}")
         self.items[gone].clear()
         self.kept[gone].clear()
+        self.documents[gone].clear()
 
     async def _wait(self) -> None:
         if self.gate is not None:
@@ -129,6 +133,32 @@ class FakeRecords:
         for place in [place for place in kept if place <= up_to]:
             del kept[place]
 
+    async def document(self, account: JID, name: DocumentName) -> bytes | None:
+        await self._wait()
+        return self.documents[self.ids.get(str(account), 0)].get(name)
+
+    async def put_documents(
+        self, account_id: int, documents: Mapping[DocumentName, bytes], max_bytes: int
+    ) -> bool:
+        await self._wait()
+        if account_id not in self.ids.values():
+            raise StanzaError("item-not-found")
+        after = {**self.documents[account_id], **documents}
+        if sum(map(len, after.values())) > max_bytes and any(documents.values()):
+            return False
+        self.documents[account_id] = {name: xml for name, xml in after.items() if xml}
+        return True
+
+    async def saw(self, seen: Sequence[tuple[int, Seen]]) -> None:
+        await self._wait()
+        if self.fail_saw is not None:
+            raise self.fail_saw
+        self.last.update(seen)
+
+    async def seen(self, account_id: int) -> Seen | None:
+        await self._wait()
+        return self.last.get(account_id, Seen(0))
+
 
 class FakeClient:
     """A bound resource: what it says goes to the router, what it is sent can be read."""
@@ -194,7 +224,7 @@ class CoreSite:
         for name in names:
             self.records.add(name)
         self.site = Site(frozenset([HOST]), self.records, CoreSettings(**settings))  # type: ignore[arg-type]
-        modules = (roster, ping, version, time, session)
+        modules = (roster, vcard, private, last, ping, version, time, session)
         routes = iq.merge([disco.routes(disco.FEATURES), *(module.ROUTES for module in modules)])
         self.router = Router(self.site, routes)
         self.sessions = Sessions(self.site)

@@ -216,7 +216,7 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
     connection = sqlite3.connect(tmp_path / "xmppd.sqlite")
     assert schema_version(connection) == SCHEMA_VERSION
     names = [row["name"] for row in Database(connection)["_sqlite_migrations"].rows]
-    assert names == ["0001_accounts", "0002_rosters", "0003_offline", "0004_roster_changes"]
+    assert names == ["0001_accounts", "0002_rosters", "0003_offline", "0004_roster_changes", "0005_documents"]
     connection.close()
 
 

@@ -171,6 +171,7 @@ cdef inline int append(Resource resource, Part head, Part to, Part tail) except 
 
 cdef int STANZA_ID = ns_id("urn:xmpp:sid:0")
 cdef int DELAY = ns_id("urn:xmpp:delay")
+cdef int LAST_ACTIVITY = ns_id("jabber:iq:last")
 
 
 cdef inline bint may_speak_for_us(Stanza stanza) noexcept:
@@ -233,7 +234,7 @@ cdef class RouteTable:
 
         Messages to a connected full address (RFC 6121 8.5.3.1) and chat, normal and headline messages to a bare
         address with available resources of non-negative priority (8.5.2.1.1; 5-19.a); IQs to a full address
-        unless access is to be checked first (5-21).
+        unless access is to be checked first (5-21; XEP-0012 4).
         """
         cdef Py_ssize_t n
         cdef const unsigned char* p
@@ -250,7 +251,7 @@ cdef class RouteTable:
             if id_length == -1 or id_length == 0:
                 return 0  # 5-10.a
             if type == TYPE_GET or type == TYPE_SET:
-                if self.iq_needs_presence or stanza.nchild != 1:
+                if self.iq_needs_presence or stanza.nchild != 1 or stanza.child_is(0, LAST_ACTIVITY, b"query", 5):
                     return 0
             elif type != TYPE_RESULT and type != TYPE_ERROR:
                 return 0

@@ -292,6 +292,15 @@ class Client:
             raise NotMet("the server presented no certificate")
         return certificate
 
+    def certificate_names(self) -> list[str]:
+        """The dNSNames of the certificate that the server presented."""
+        names = x509.load_der_x509_certificate(self.certificate()).extensions
+        try:
+            found = names.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            raise NotMet("the certificate has no subjectAltName") from None
+        return found.get_values_for_type(x509.DNSName)
+
     def authenticate(self, account: Account) -> None:
         """Authenticate with PLAIN, or with SCRAM where that is not offered."""
         assert self.features is not None

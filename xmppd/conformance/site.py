@@ -132,18 +132,18 @@ class Site:
         self.note(f"DNS records: {records}")
         return records
 
-    def new_account(self, name: str, password: str | None = None) -> Account:
-        """Make an account of the domain under test."""
-        account = Account(name, self.domain, password or f"the password of {name}")
+    def new_account(self, name: str, password: str | None = None, domain: str = "") -> Account:
+        """Make an account, of the domain under test unless another is named."""
+        account = Account(name, domain or self.domain, password or f"the password of {name}")
         with self._launcher_asked():
             self.launcher.add_account(account.jid, account.password)
         return account
 
-    def new_account_once(self, name: str, password: str) -> Account:
+    def new_account_once(self, name: str, password: str, domain: str = "") -> Account:
         """An account of that name, made if an earlier check has not."""
-        account = Account(name, self.domain, password)
+        account = Account(name, domain or self.domain, password)
         if account not in self.subject.accounts:
-            self.new_account(name, password)
+            self.new_account(name, password, domain)
             self.subject.accounts = (*self.subject.accounts, account)
         return account
 

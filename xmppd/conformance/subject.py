@@ -71,6 +71,14 @@ class Subject:
         self.ca_file = facts.ca_file
         self.system, self.version = facts.system, facts.version
 
+    def is_reached(self, over: socket.AddressFamily) -> bool:
+        """Whether there is an address of this version of IP."""
+        try:
+            self.address(over)
+        except CouldNotTest:
+            return False
+        return True
+
     def address(self, over: socket.AddressFamily | None = None) -> tuple[str, int]:
         """Where clients connect, over IPv4, over IPv6, or as it was given. Raises CouldNotTest."""
         if over is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeGuard
 
 from xmppd._fast.route import ConnectedAccount, Resource, RouteTable
@@ -18,7 +18,7 @@ from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
 from xmppd.events import count, fields
 from xmppd.jid import JID
-from xmppd.records import AccountRecord, RosterChange, RosterItem, Row
+from xmppd.records import AccountRecord, DocumentName, RosterChange, RosterItem, Row, Seen
 
 log = logging.getLogger("xmppd.core.accounts")
 
@@ -52,6 +52,20 @@ class Records(Protocol):
     async def drop(self, account_id: int, up_to: int) -> None:
         """Commit the removal of an account's kept messages up to a sequence number."""
 
+    async def document(self, account: JID, name: DocumentName) -> bytes | None:
+        """XML that is kept for an account; None if there is none, or no such account."""
+
+    async def put_documents(
+        self, account_id: int, documents: Mapping[DocumentName, bytes], max_bytes: int
+    ) -> bool:
+        """Commit documents, an empty one for none; False: the account's would be more than `max_bytes` together."""
+
+    async def saw(self, seen: Sequence[tuple[int, Seen]]) -> None:
+        """Commit when accounts left."""
+
+    async def seen(self, account_id: int) -> Seen | None:
+        """When an account left, or was made; None if there is no such account."""
+
 
 class Audience(NamedTuple):
     """Who sees an account's presence (from or both): normalized addresses of this server, and contacts of others."""
@@ -64,7 +78,17 @@ class Audience(NamedTuple):
 class Account:
     """A local account: its address, its roster, what waits for it. Changes go to the store first, then to memory."""
 
-    __slots__ = ("_audience", "_hosts", "_records", "account_id", "jid", "mailbox", "roster", "uses")
+    __slots__ = (
+        "_audience",
+        "_hosts",
+        "_records",
+        "account_id",
+        "farewell",
+        "jid",
+        "mailbox",
+        "roster",
+        "uses",
+    )
 
     def __init__(self, jid: JID, record: AccountRecord, records: Records, hosts: frozenset[str]) -> None:
         self.jid = jid
@@ -72,6 +96,7 @@ class Account:
         self.roster = Roster(record.version, record.items)
         self.mailbox = Mailbox(record.waiting)
         self.uses = 0  # see Accounts.hold
+        self.farewell = ""  # the status of its last unavailable presence
         self._records = records
         self._hosts = hosts
         self._audience: Audience | None = None

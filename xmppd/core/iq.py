@@ -12,17 +12,25 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Final, Literal, TypeVar
 
+from xmppd import ns
 from xmppd._fast.element import Element
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource
+from xmppd.core.accounts import Account, owns
 from xmppd.core.site import Site, bounce
 from xmppd.errors import StanzaError
 from xmppd.events import fields
 from xmppd.jid import JID
 
 log = logging.getLogger("xmppd.core.iq")
+
+T = TypeVar("T")
+
+
+# to a full address it goes only for who sees its presence (XEP-0012 4): the routing table leaves it to the router
+LAST_ACTIVITY: Final = (ns.LAST_ACTIVITY, "query")
 
 
 class Scope(Enum):
@@ -120,6 +128,19 @@ def reply(request: Request, payload: bytes) -> None:
         request.answered = True
     else:
         _refuse(request, StanzaError("resource-constraint", app="queue_bytes"))
+
+
+async def in_turn(request: Request, work: Callable[[Account], Awaitable[T]]) -> T:
+    """Do `work` with the sender's account when that account's earlier jobs are done; what it raises is raised here."""
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    async def job(account: Account | None) -> None:
+        if not owns(account, request.sender):
+            raise StanzaError("item-not-found")
+        done.set_result(await work(account))
+
+    request.site.accounts.perform(request.to, job, done.set_exception)
+    return await done
 
 
 def _refuse(request: Request, error: Exception) -> None:

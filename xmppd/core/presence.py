@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from xml.sax.saxutils import quoteattr
 
+from xmppd import ns
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, show_presence
 from xmppd.core.accounts import Account, Refused
+from xmppd.core.activity import STATUS_CHARACTERS
 from xmppd.core.delivery import Fate, Form, State
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.errors import StanzaError
@@ -66,13 +68,16 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
             _pass_on(site, to, head + b" to='" + to.wire + b"'" + tail)
     if not sender.available:
         return
+    account: Account = sender.account.account
+    status = stanza.find(ns.CLIENT, "status") if stanza is not None else None
+    account.farewell = status.text()[:STATUS_CHARACTERS] if status is not None else ""
     sender.hide()
     _broadcast(site, sender, head, tail)
     fan_out([sender], head, tail, sender.account.wire)
 
 
 def _priority(stanza: Stanza) -> int:
-    element = stanza.find("jabber:client", "priority")
+    element = stanza.find(ns.CLIENT, "priority")
     if element is None:
         return 0
     text = element.text().strip()

@@ -121,8 +121,11 @@ class Router:
             "iq request" if asks else "iq answer", form(to, match), State.OFFLINE
         ]
         if fate is Fate.DELIVER and match is not None:
-            if asks and self.site.table.iq_needs_presence and not self._shares_presence(match, own):
-                raise StanzaError("service-unavailable")  # RFC 6121 8.5.3.1
+            if asks and not self._shares_presence(match, own):
+                if stanza.child(0) == iq.LAST_ACTIVITY:
+                    raise StanzaError("forbidden")  # XEP-0012 4
+                if self.site.table.iq_needs_presence:
+                    raise StanzaError("service-unavailable")  # RFC 6121 8.5.3.1
             match.relay(stanza, sender)
         elif fate is Fate.ANSWER:
             scope = iq.Scope.OWN if to == own else iq.Scope.ACCOUNT
@@ -133,7 +136,7 @@ class Router:
     def _shares_presence(self, resource: Resource, asker: JID) -> bool:
         bare = resource.jid.bare
         account = self.site.accounts.get(bare)
-        return bare == asker or (account is not None and account.roster.shows_to(asker))
+        return bare == asker or (account is not None and account.shows_to(asker))
 
     def _check_domain(self, to: JID) -> None:
         if to.domain not in self.site.hosts:

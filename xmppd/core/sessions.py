@@ -66,6 +66,7 @@ class Sessions:
         last = self.site.table.unbind(resource)
         self.site.offline.left(resource)
         if last:
+            self.site.activity.left(resource.account.account)
             self.site.accounts.disconnected(resource.account.account)
 
     def end(self, resource: Resource, error: StreamError | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from xmppd._fast.route import RouteTable
 from xmppd.core.acceptance import Acceptance
 from xmppd.core.accounts import Accounts, Records, Refused
+from xmppd.core.activity import LastActivity
 from xmppd.core.bounce import bounce as bounce
 from xmppd.core.delivery import UC, Table
 from xmppd.core.messages import Messages
@@ -40,6 +41,7 @@ class CoreSettings:
     roster_groups: int = 64
     roster_bytes: int = 786_432
     roster_cache_bytes: int = 16_777_216
+    document_bytes: int = 262_144
     account_jobs: int = 1000
     idle_accounts: int = 1000
     delivery: Table = field(default_factory=lambda: UC)
@@ -78,6 +80,7 @@ class Site:
         self.acceptance = Acceptance()
         self.records = records
         self.rosters = RenderedRosters(settings.roster_cache_bytes)
+        self.activity = LastActivity(self, records)
         self.offline = Offline(self, records)
         self.messages = Messages(self)
         self._tasks: set[asyncio.Task[None]] = set()

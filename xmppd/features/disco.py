@@ -15,10 +15,10 @@ SERVER_IDENTITY = "<identity category='server' type='im' name='xmppd'/>"
 ACCOUNT_IDENTITY = "<identity category='account' type='registered'/>"
 
 
-def routes(features: Iterable[str]) -> Routes:
-    """The routes of a server that supports `features` (namespaces, of all modules)."""
+def routes(features: Iterable[str], account_features: Iterable[str] = ()) -> Routes:
+    """The routes of a server that supports `features` (namespaces, of all modules), some for its accounts."""
     host = _info(SERVER_IDENTITY, features)
-    account = _info(ACCOUNT_IDENTITY, FEATURES)
+    account = _info(ACCOUNT_IDENTITY, (*FEATURES, *account_features))
 
     def host_info(request: Request) -> bytes:
         return _without_node(request, host)
@@ -71,4 +71,4 @@ def _without_node(request: Request, answer: bytes) -> bytes:
 
 def _sees(request: Request) -> bool:
     account = request.site.accounts.get(request.to)
-    return account is not None and account.roster.shows_to(request.sender.jid.bare)
+    return account is not None and account.shows_to(request.sender.jid.bare)

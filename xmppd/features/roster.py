@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
 from xmppd import ns
 from xmppd._fast.element import Element
 from xmppd.core import contacts
-from xmppd.core.accounts import Account, owns
-from xmppd.core.iq import Answer, Request, Routes, Scope, reply
+from xmppd.core.accounts import Account
+from xmppd.core.iq import Answer, Request, Routes, Scope, in_turn, reply
 from xmppd.core.roster import item_xml
 from xmppd.errors import StanzaError
 from xmppd.jid import JID, JIDError
@@ -56,7 +54,7 @@ async def _changes(request: Request, known: int) -> None:
             xml = item_xml(change.item) if change.item is not None else contacts.removed_xml(change.contact)
             contacts.send_push(request.site, account, [request.sender], xml, change.version)
 
-    await _in_turn(request, look)
+    await in_turn(request, look)
 
 
 async def set_(request: Request) -> bytes:
@@ -69,22 +67,8 @@ async def set_(request: Request) -> bytes:
         else:
             await _update(request, account, wish)
 
-    await _in_turn(request, change)
+    await in_turn(request, change)
     return b""
-
-
-async def _in_turn(request: Request, work: Callable[[Account], Awaitable[None]]) -> None:
-    """Do `work` when the account's earlier jobs are done; what it raises is raised here."""
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def job(account: Account | None) -> None:
-        if not owns(account, request.sender):
-            raise StanzaError("item-not-found")
-        await work(account)
-        done.set_result(None)
-
-    request.site.accounts.perform(request.to, job, done.set_exception)
-    await done
 
 
 def _read(request: Request) -> tuple[str, RosterItem | None]:

@@ -99,8 +99,33 @@ def _roster_changes(db: Database) -> None:
     )
 
 
+def _documents(db: Database) -> None:
+    db.execute(
+        """CREATE TABLE document (
+            account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+            namespace TEXT NOT NULL,
+            name TEXT NOT NULL,
+            xml BLOB NOT NULL,
+            PRIMARY KEY (account_id, namespace, name)
+        ) STRICT"""
+    )
+    db.execute(
+        """CREATE TABLE last_seen (
+            account_id INTEGER PRIMARY KEY REFERENCES account (id) ON DELETE CASCADE,
+            at INTEGER NOT NULL,
+            status TEXT NOT NULL
+        ) STRICT"""
+    )
+
+
 # in order; the number of a step is its place, from 1
-STEPS: Final[tuple[Callable[[Database], None], ...]] = (_accounts, _rosters, _offline, _roster_changes)
+STEPS: Final[tuple[Callable[[Database], None], ...]] = (
+    _accounts,
+    _rosters,
+    _offline,
+    _roster_changes,
+    _documents,
+)
 SCHEMA_VERSION: Final = len(STEPS)
 
 

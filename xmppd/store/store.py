@@ -14,6 +14,7 @@ from typing import Final, Literal, Self, TypeVar
 from xmppd import clock
 from xmppd.events import fields
 from xmppd.store.accounts import Accounts
+from xmppd.store.documents import Documents
 from xmppd.store.errors import StoreError, StoreInUse, explain
 from xmppd.store.lock import DirectoryLock, holder, in_use
 from xmppd.store.migrations import known_version, migrate
@@ -92,6 +93,7 @@ class Store:
         self.accounts = Accounts(writer, readers, removals=settings.roster_removals)
         self.rosters = Rosters(writer, readers, removals=settings.roster_removals)
         self.offline = Offline(writer, readers)
+        self.documents = Documents(writer, readers)
 
     @classmethod
     def open(cls, directory: Path | str, settings: StoreSettings | None = None) -> Self:

@@ -278,6 +278,10 @@ class C2SStream:
         method: Callable[..., list[Action]] = getattr(self, f"_{transition(self.state, event).step}")
         return method(*given)
 
+    @property
+    def _refuses_all_else(self) -> bool:
+        return transition(self.state, Event.UNKNOWN).step == "not_authorized"
+
     # --- steps: headers ------------------------------------------------------------------------------------
 
     @property
@@ -570,7 +574,12 @@ class C2SStream:
         return self._end(None, note=Note("stream error received", {"condition": condition}))
 
     def _unreadable(self, error: StreamError) -> list[Action]:
-        """The reader can find no closing tag any more, so none is awaited."""
+        """The reader can find no closing tag any more, so none is awaited.
+
+        A first-level element that the reader knows no namespace of is refused as other unknown ones are.
+        """
+        if error.condition == "unsupported-stanza-type" and self._refuses_all_else:
+            error = StreamError("not-authorized")  # 2-1.1
         ended = self._end(error, await_peer=False)
         self.state = State.CLOSED
         return [*ended, Disconnect()]

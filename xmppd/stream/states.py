@@ -98,6 +98,9 @@ def _sasl(*rest: State) -> dict[Event, Transition]:
     }
 
 
+# whoever has not authenticated may send nothing but what negotiation asks for (4.9.3.12; 2-1.1)
+_NOTHING_ELSE: Final = {E.UNKNOWN: Transition("not_authorized", (S.CLOSING,))}
+
 # an answer is awaited and reading should have stopped: who feeds us is at fault
 _DEAF: Final = dict.fromkeys((E.HEADER, *FIRST_LEVEL), Transition("fault", (S.CLOSING,)))
 
@@ -107,7 +110,11 @@ _FINISH: Final = Transition("finish", (S.CLOSED,))
 
 TRANSITIONS: Final[dict[State, dict[Event, Transition]]] = {
     S.CONNECTED: {E.HEADER: Transition("greet", (S.PLAIN, S.CLOSING))},
-    S.PLAIN: {E.STARTTLS: Transition("starttls", (S.HANDSHAKE, S.CLOSING)), **_sasl(S.PLAIN)},
+    S.PLAIN: {
+        E.STARTTLS: Transition("starttls", (S.HANDSHAKE, S.CLOSING)),
+        **_sasl(S.PLAIN),
+        **_NOTHING_ELSE,
+    },
     # no XML may be sent until the handshake is done (5.4.3.1), nor after it failed (5.4.3.2)
     S.HANDSHAKE: {
         **dict.fromkeys((E.HEADER, *FIRST_LEVEL, E.STREAM_CLOSE, E.READER_ERROR), _DROP),
@@ -116,10 +123,11 @@ TRANSITIONS: Final[dict[State, dict[Event, Transition]]] = {
         E.TIMEOUT_NEGOTIATION: Transition("drop_slow", (S.CLOSED,)),
         E.TLS_OPEN: Transition("secured", (S.SECURED,)),
     },
-    S.SECURED: {E.HEADER: Transition("greet", (S.LOGIN, S.CLOSING))},
-    S.LOGIN: _sasl(S.LOGIN),
+    S.SECURED: {E.HEADER: Transition("greet", (S.LOGIN, S.CLOSING)), **_NOTHING_ELSE},
+    S.LOGIN: {**_sasl(S.LOGIN), **_NOTHING_ELSE},
     S.CHALLENGED: {
         **_sasl(S.PLAIN, S.LOGIN),
+        **_NOTHING_ELSE,
         E.RESPONSE: Transition("respond", (S.PLAIN, S.LOGIN, S.CHECKING, S.AUTHENTICATED, S.CLOSING)),
     },
     S.CHECKING: {

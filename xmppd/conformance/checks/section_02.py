@@ -18,7 +18,7 @@ from xmppd.conformance import clienthello, sasl
 from xmppd.conformance.check import check, expect
 from xmppd.conformance.client import CLOSING_TAG, Client, describe, mechanisms, sasl_condition, stream_header
 from xmppd.conformance.connection import TLSFailed
-from xmppd.conformance.names import SASL, STREAMS, TLS
+from xmppd.conformance.names import BIND, SASL, STREAMS, TLS
 from xmppd.conformance.site import Site
 from xmppd.conformance.verdict import CouldNotTest, NotApplicable, NotMet
 from xmppd.conformance.xmlstream import Element
@@ -29,7 +29,7 @@ STARTTLS = f"<starttls xmlns='{TLS}'/>"
 @check("2-1.1", "2-11.1", "3-5.2", "3-23.3")
 def credentials_in_the_clear_are_refused(site: Site) -> None:
     """RFC 6120 5.3.4, 6.5.4: no mechanism is offered; <auth/> gets <encryption-required/> or ends the stream."""
-    account = site.account()
+    account, answers = site.account(), set()
     for password in (account.password, "not the password"):
         client = site.connect()
         features = client.open()
@@ -46,15 +46,22 @@ def credentials_in_the_clear_are_refused(site: Site) -> None:
                 and any(name in str(event) for name in ("policy-violation", "not-authorized")),
                 f"expected <encryption-required/> or a stream error, but {describe(event)}",
             )
+            client.expect_closing_tag()
+        answers.add(str(event))
+    expect(len(answers) == 1, f"the password was looked at, for the answers differ: {answers}")
 
 
 @check("2-1.1")
 def nothing_but_starttls_is_processed_in_the_clear(site: Site) -> None:
-    """RFC 6120 5.3.1: a stanza without TLS ends the stream, and is not delivered."""
+    """RFC 6120 5.3.1: a stanza, or anything else, ends a stream without TLS, and is not delivered."""
     romeo = site.login(1)
     for stanza in (
         f"<message to='{romeo.jid}'/>",
+        f"<presence to='{romeo.jid}'/>",
         f"<iq type='get' id='a' to='{site.domain}'><ping xmlns='urn:xmpp:ping'/></iq>",
+        f"<iq type='set' id='b'><bind xmlns='{BIND}'/></iq>",
+        "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>",
+        "<x xmlns='urn:example:nobody-knows-this'/>",
     ):
         client = site.connect()
         client.open()
@@ -79,6 +86,8 @@ def starttls_works_with_a_certificate_of_the_domain(site: Site) -> None:
         client = site.connect()
         client.open()
         client.start_tls(context_without_names(client) if name is None else None, server_name=name)
+        names = client.certificate_names()
+        expect(site.domain in names, f"the certificate is one of {', '.join(names)}")
         client.open()
     if site.subject.ca_file is None:
         raise CouldNotTest("the certificate cannot be checked; give --ca")
