@@ -257,3 +257,38 @@ class _Served:
 
     async def __aexit__(self, *_: object) -> None:
         await self.socket.close()
+
+
+def test_nobody_waits_for_the_answer_any_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Ctrl-C on the other end: what tells of its progress ends there, and the log has no fault of the server's."""
+    uvloop = pytest.importorskip("uvloop")
+    told: list[int] = []
+
+    async def main() -> None:
+        gone, ended = asyncio.Event(), asyncio.Event()
+
+        async def work(params: Params, progress: Progress) -> None:
+            try:
+                await gone.wait()
+                for done in range(10_000):
+                    progress(done, 10_000)
+                    told.append(done)
+                    await asyncio.sleep(0.001)
+            finally:
+                ended.set()
+
+        served = AdminSocket(tmp_path / "admin.sock", {"work": work})
+        await served.open()
+        _, writer = await asyncio.open_unix_connection(str(tmp_path / "admin.sock"))
+        writer.write(b'{"id": 1, "command": "work"}\n')
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+        await asyncio.wait_for(ended.wait(), 60)
+        await served.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    assert len(told) < 10_000
+    assert not caplog.records

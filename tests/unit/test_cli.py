@@ -425,7 +425,7 @@ def test_run_names_what_is_in_its_way(site: Path, there: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nonsense"], 'there is no command "nonsense"; known are check, conformance, dns, init'),
+        (["nonsense"], 'there is no command "nonsense"; known are bench, check, conformance, dns, init'),
         (["statsu"], 'there is no command "statsu"; did you mean "status"?'),
         (["-c", "x", "user", "lst"], 'there is no command "lst"; did you mean "list"?'),
         (["user", "list"], "which server? Write: xmppd -c FILE user list"),
@@ -495,6 +495,9 @@ def test_accounts_come_and_go(site: Path, call: Call) -> None:
     listed = user("list").out.splitlines()
     assert re.fullmatch(r"Account +Enabled +Sessions +Created", listed[0])
     assert re.fullmatch(r"alice@localhost +no +0 +2\S+Z", listed[1])
+    elsewhere = user("list", "--domain", "elsewhere.example")
+    assert elsewhere.status == 1
+    assert elsewhere.err == "xmppd: elsewhere.example is not served here: localhost, second.example\n"
     assert [row["jid"] for row in user("list", "--domain", "second.example", "--json").data] == [
         "bob@second.example"
     ]
@@ -633,6 +636,19 @@ def test_a_site_moves_in(site: Path, call: Call, tmp_path: Path) -> None:
         "failures": [{"line": 1, "jid": "alice@localhost", "why": "the account exists already"}],
         "stopped": None,
     }
+
+
+def test_a_file_imported_again_does_not_bury_its_faults(site: Path, call: Call) -> None:
+    lines = [f"u{number}@localhost\tsecret" for number in range(6)]
+    assert call("-c", site, "user", "import", "-", stdin="\n".join(lines)).status == 0
+    lines[3] = "no tab"
+    again = call("-c", site, "user", "import", "-", stdin="\n".join(lines))
+    assert again.err.splitlines() == [
+        "xmppd: lines 1 to 3: the account exists already",
+        "xmppd: line 4: there is no tab between address and password",
+        "xmppd: lines 5 to 6: the account exists already",
+    ]
+    assert again.out == "0 accounts made, 6 lines failed\n"
 
 
 def test_imported_passwords_are_those_of_the_file(site: Path, call: Call) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,28 @@ def read(lines: Iterable[bytes]) -> tuple[list[Row], list[dict[str, Any]]]:
 
 def _failure(line: int, jid: str, why: str) -> dict[str, Any]:
     return {"line": line, "jid": jid, "why": why}
+
+
+def sentences(failures: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """What failed and why, in the order of the lines; neighbours that failed alike share a sentence.
+
+    So a file that is imported again does not bury its faults under the accounts that were made before.
+    """
+    run: list[dict[str, Any]] = []
+    for failed in failures:
+        if run and not (failed["why"] == run[0]["why"] and failed["line"] == run[-1]["line"] + 1):
+            yield _sentence(run)
+            run = []
+        run.append(failed)
+    if run:
+        yield _sentence(run)
+
+
+def _sentence(run: list[dict[str, Any]]) -> str:
+    first, last = run[0], run[-1]
+    if first is last:
+        return f"line {first['line']}: {first['jid'] + ': ' if first['jid'] else ''}{first['why']}"
+    return f"lines {first['line']} to {last['line']}: {first['why']}"
 
 
 def run(reach: Reach, lines: Iterable[bytes], on_progress: Callable[[int, int], None]) -> dict[str, Any]:

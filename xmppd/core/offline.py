@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import urandom
 from typing import TYPE_CHECKING, Final
 
 from xmppd import clock, ns
@@ -399,7 +399,7 @@ def stamped(stanza: Stanza, sender: Resource, account: JID, stamp: bytes) -> byt
             b"'/><stanza-id xmlns='urn:xmpp:sid:0' by='",
             account.wire,
             b"' id='",
-            secrets.token_hex(12).encode(),
+            urandom(12).hex().encode(),
             b"'/>",
         )
     )

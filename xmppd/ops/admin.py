@@ -203,27 +203,30 @@ class AdminSocket:
         def progress(done: int, total: int) -> None:
             # a reader that is behind misses some; what counts is the last
             if writer.transport.get_write_buffer_size() < _WRITE_HIGH:
-                writer.write(_line(number, progress=[done, total]))
+                self._write(writer, number, progress=[done, total])
 
+        said: dict[str, Any]
         try:
-            result = await command(params, progress)
-            encoded = _line(number, result=result)
+            said = {"result": await command(params, progress)}
         except CommandError as error:
-            encoded = _line(number, error={"text": str(error)})
+            said = {"error": {"text": str(error)}}
+        except ConnectionResetError:
+            raise
         except Exception:
             log.exception("admin command failed", extra=fields(command=name))
-            encoded = _line(number, error={"text": f"{name} failed; the server's log says why"})
-        writer.write(encoded)
-        await writer.drain()
+            said = {"error": {"text": f"{name} failed; the server's log says why"}}
+        await self._send(writer, number, **said)
         return True
 
     async def _send(self, writer: asyncio.StreamWriter, number: Any, **said: Any) -> None:
-        writer.write(_line(number, **said))
+        self._write(writer, number, **said)
         await writer.drain()
 
-
-def _line(number: Any, **said: Any) -> bytes:
-    return json.dumps({"id": number, **said}, default=str).encode() + b"\n"
+    def _write(self, writer: asyncio.StreamWriter, number: Any, **said: Any) -> None:
+        """Raises ConnectionResetError if nobody is there any more: what tells of its progress ends there."""
+        if writer.transport.is_closing():
+            raise ConnectionResetError
+        writer.write(json.dumps({"id": number, **said}, default=str).encode() + b"\n")
 
 
 class AdminClient:

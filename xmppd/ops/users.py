@@ -56,8 +56,12 @@ def account_address(text: object, domains: Collection[str]) -> JID:
     if jid.local is None or not jid.is_bare:
         raise CommandError(f'"{text}" is not the address of an account: user@domain')
     if jid.domain not in domains:
-        raise CommandError(f"{jid.domain} is not served here: {', '.join(sorted(domains))}")
+        raise CommandError(_not_served(jid.domain, domains))
     return jid
+
+
+def _not_served(domain: object, domains: Collection[str]) -> str:
+    return f"{domain} is not served here: {', '.join(sorted(domains))}"
 
 
 RULES: Final[tuple[Rules, ...]] = ("rfc6122", "rfc7622")
@@ -174,6 +178,11 @@ class Users:
 
     # last in the class: below this line `list` names this method
     async def list(self, params: Params, _progress: Progress) -> Any:
+        domain = params.get("domain")
+        accounts = await self._store.accounts.list(domain)
+        # what is left of a domain that is served no more can be seen; a name mistyped is told
+        if domain and not accounts and domain not in self._domains():
+            raise CommandError(_not_served(domain, self._domains()))
         return [
             {
                 "jid": account.jid,
@@ -181,7 +190,7 @@ class Users:
                 "created_at": clock.xep0082(account.created_at),
                 "sessions": self._live.connected(JID(account.local, account.domain)),
             }
-            for account in await self._store.accounts.list(params.get("domain"))
+            for account in accounts
         ]
 
 
