@@ -108,7 +108,7 @@ def _parsed(address: str) -> JID:
 
 
 async def _update(request: Request, account: Account, wish: RosterItem) -> None:
-    before = account.roster.get(JID.kept(wish.jid))
+    before = account.roster.named(wish.jid)
     item = replace(before or wish, name=wish.name, groups=wish.groups, listed=True)
     if item != before:
         account.roster.make_room(item, request.site.settings)
