@@ -294,6 +294,8 @@ class Offline:
         for place, data in rows:
             while box.behind and box.behind[0][0] < place:
                 self._pass_by(box.behind, reader.account)
+            if _is_unwanted(account, data):
+                continue
             reader.send(data)
             octets += len(data)
             if place > box.live_from:
@@ -362,6 +364,14 @@ class Offline:
         connected = self._site.table.bare(account.jid.norm)
         if connected is not None and connected.account is account:
             connected.waiting = account.mailbox.undelivered > 0
+
+
+def _is_unwanted(account: Account, data: bytes) -> bool:
+    """Whether its sender has been blocked since it was kept (XEP-0191 3.3)."""
+    if account.blocked is None:
+        return False
+    sender = Stanza.parse(data).from_
+    return sender is not None and account.blocks(JID.kept(sender))
 
 
 # ---- what is kept, and how

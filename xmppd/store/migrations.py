@@ -134,6 +134,16 @@ def _offline_as_it_comes(db: Database) -> None:
     db.execute("DROP TABLE offline_by_account")
 
 
+def _blocks(db: Database) -> None:
+    db.execute(
+        """CREATE TABLE blocked (
+            account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+            address TEXT NOT NULL,
+            PRIMARY KEY (account_id, address)
+        ) STRICT, WITHOUT ROWID"""
+    )
+
+
 # in order; the number of a step is its place, from 1
 STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     _accounts,
@@ -142,6 +152,7 @@ STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     _roster_changes,
     _documents,
     _offline_as_it_comes,
+    _blocks,
 )
 SCHEMA_VERSION: Final = len(STEPS)
 
