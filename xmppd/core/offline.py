@@ -366,7 +366,7 @@ def _is_unwanted(account: Account, data: bytes) -> bool:
     if account.blocked is None:
         return False
     sender = Stanza.parse(data).from_
-    return sender is not None and account.blocks(JID.parse(sender))
+    return sender is not None and account.blocks(JID.kept(sender))
 
 
 # ---- what is kept, and how
