@@ -26,6 +26,8 @@ from xmppd.conformance.xmlstream import Closed, Element, Header, NotWellFormed, 
 DOMAIN = "one.example"
 ACCOUNTS = tuple(Account(name, DOMAIN, f"{name}'s password") for name in ("juliet", "romeo"))
 
+PATIENCE_S = 0.7  # it answers at once, or never
+
 FAULTS = {
     "features before the header": "1-7.1",
     "features in a second write": "2-3.1",
@@ -102,7 +104,9 @@ class BrokenServer:
     def subject(self) -> Subject:
         """As the tester sees it."""
         port = self._listener.getsockname()[1]
-        return Subject("127.0.0.1", port, (DOMAIN,), str(self.pem), ACCOUNTS, system="broken")
+        return Subject(
+            "127.0.0.1", port, (DOMAIN,), str(self.pem), ACCOUNTS, system="broken", patience_s=PATIENCE_S
+        )
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.broken import FAULTS, PARTS, BrokenServer
-from xmppd.conformance import client
 from xmppd.conformance.checks import section_01, section_04
 from xmppd.conformance.requirements import select
 from xmppd.conformance.runner import Runner
@@ -17,7 +16,6 @@ from xmppd.conformance.verdict import Outcome, Verdict
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less waiting, and fewer samples, than against a real server."""
-    monkeypatch.setattr(client, "PATIENCE_S", 0.7)
     monkeypatch.setattr(section_01, "IDS", 200)
     monkeypatch.setattr(section_04, "BINDINGS", 10)
 

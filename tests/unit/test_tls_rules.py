@@ -1328,6 +1328,37 @@ def test_12_drain_takes_a_bounded_number_of_events(context: TLSContext) -> None:
         assert max(len(run) for run in "".join(journal).split("t")) <= 2 * 128
 
 
+def test_12_what_one_is_sent_does_not_wait_for_a_broadcast(context: TLSContext) -> None:
+    """A pass sends what was written in it before what passes before it had no time for."""
+    found: list[tuple[int, int]] = []
+
+    with Layer(workers=1, budget_ms=0.02) as layer, contextlib.ExitStack() as stack:
+        port = layer.listen(direct_tls=False)
+        for _ in range(600):
+            stack.enter_context(layer.connect(port))
+        wait_for(lambda: len(layer.handlers) == 600)
+        one, *many = [handler.conn for handler in layer.handlers]
+
+        def waiting() -> int:
+            return sum(conn.pending_out > 0 for conn in many)
+
+        def broadcast() -> None:
+            for conn in many:
+                conn.write(b"to all")
+            layer.loop.call_soon(tell)
+
+        def tell() -> None:
+            before = waiting()
+            one.write(b"to one")
+            layer.loop.call_soon(lambda: found.append((before, one.pending_out)))
+
+        layer.loop.call_soon_threadsafe(broadcast)
+        wait_for(lambda: bool(found))
+        assert found[0][0] > 300
+        assert found[0][1] == 0
+        wait_for(lambda: not waiting())
+
+
 OUT_OF_DESCRIPTORS = """
 import resource, sys
 from tests.layer import Echo, Layer

@@ -144,7 +144,8 @@ cdef class NetLoop:
     cdef size_t out_low
     cdef void* first
     cdef int n_conns
-    cdef Bag dirty
+    cdef Bag dirty                           # written to in this pass, or since the one before
+    cdef Bag late                            # written to before, and no pass had time to send it
     cdef Bag agains
     cdef Bag reports
     cdef Bag graves
@@ -172,6 +173,7 @@ cdef class NetLoop:
     cdef int run_agains(self) except -1
     cdef int run_reports(self) except -1
     cdef int run_dirty(self) except -1
+    cdef int send_some(self, Bag* bag, int n, int64_t until) except -1
     cdef int dispatch(self, epoll_event* ev) except -1
     # input
     cdef int on_input(self, Conn c) except -1

@@ -675,6 +675,7 @@ cdef class NetLoop:
         for i in range(self.graves.n):
             Py_DECREF(<object> self.graves.p[i])
         free(self.dirty.p)
+        free(self.late.p)
         free(self.agains.p)
         free(self.reports.p)
         free(self.graves.p)
@@ -808,6 +809,7 @@ cdef class NetLoop:
         self.pool = NULL
         for bag in range(2):
             drop_all(&self.dirty if bag else &self.agains)
+        drop_all(&self.late)
         drop_all(&self.graves)
         self.on_ready = self.on_soon = self.on_timer = None
         c_close(self.epfd)
@@ -852,7 +854,7 @@ cdef class NetLoop:
             self.settle()
         finally:
             self.in_pass = False
-            if self.ev_pos < self.ev_n or self.dirty.n or self.agains.n or self.reports.n:
+            if self.ev_pos < self.ev_n or self.dirty.n or self.late.n or self.agains.n or self.reports.n:
                 self.soon()
         return 0
 
@@ -898,7 +900,7 @@ cdef class NetLoop:
             drop_all(&self.graves)
         return 0
 
-    # In these three an entry's reference is taken over before anything is called, and `finally` forgets the entries taken:
+    # In these an entry's reference is taken over before anything is called, and `finally` forgets the entries taken:
     # an interrupt (KeyboardInterrupt) in a handler leaves the list sound.
 
     cdef int run_agains(self) except -1:
@@ -951,13 +953,31 @@ cdef class NetLoop:
         return 0
 
     cdef int run_dirty(self) except -1:
-        cdef int i = 0
+        """What was written in this pass may have half of the time for sending, what waits from earlier ones the rest.
+
+        So a stanza to one does not wait for the end of a broadcast to ten thousand, and neither stands still.
+        """
         cdef int n = self.dirty.n      # what is written by a callback of these waits for the next pass
+        cdef int i = 0
         cdef int64_t until = now_ns() + self.budget_ns
+        n -= self.send_some(&self.dirty, n, until - self.budget_ns // 2 if self.late.n else until)
+        self.send_some(&self.late, self.late.n, until)
+        try:
+            while i < n:
+                bag_put(&self.late, <object> self.dirty.p[i])
+                Py_DECREF(<object> self.dirty.p[i])
+                i += 1
+        finally:
+            bag_drop(&self.dirty, i)
+        return 0
+
+    cdef int send_some(self, Bag* bag, int n, int64_t until) except -1:
+        """Send for the first n of a bag until the time is up; for how many."""
+        cdef int i = 0
         cdef Conn c
         try:
             while i < n:
-                c = <Conn> self.dirty.p[i]
+                c = <Conn> bag.p[i]
                 Py_DECREF(c)
                 i += 1
                 c.flags &= ~F_DIRTY
@@ -970,8 +990,8 @@ cdef class NetLoop:
                 if not i & 15 and now_ns() > until:
                     break
         finally:
-            bag_drop(&self.dirty, i)
-        return 0
+            bag_drop(bag, i)
+        return i
 
     # -- input
 

@@ -20,6 +20,7 @@ from xmppd.conformance import sasl
 from xmppd.conformance.connection import Connection, TLSFailed
 from xmppd.conformance.names import (
     BIND,
+    CHANNEL_BINDING,
     CLIENT,
     PING,
     SASL,
@@ -35,7 +36,6 @@ from xmppd.conformance.subject import Account, Subject
 from xmppd.conformance.verdict import CouldNotTest, NotMet
 from xmppd.conformance.xmlstream import Closed, Element, Event, Header, NotWellFormed, StreamReader, Text
 
-PATIENCE_S: Final = 5.0  # for an answer that a server gives at once
 CLOSING_TAG: Final = "</stream:stream>"
 
 
@@ -69,7 +69,7 @@ class Client:
         self.header: Header | None = None  # the last response header
         self.features: Element | None = None  # the last features
         self.jid = ""  # full, once bound
-        self.patience_s = PATIENCE_S
+        self.patience_s = subject.patience_s
         self.seen: list[Element] = []  # every first-level element that came
         self.reads = 0
         self._read_of_event = 0
@@ -265,8 +265,8 @@ class Client:
 
     def scram(self, account: Account, mechanism: str) -> Element:
         """One attempt with SCRAM; what the server answers."""
-        end_point = self.end_point() if mechanism.endswith("-PLUS") else None
-        exchange = sasl.Scram(mechanism, account.name, account.password, end_point)
+        binding = self.channel_binding() if mechanism.endswith("-PLUS") else None
+        exchange = sasl.Scram(mechanism, account.name, account.password, binding)
         answer = self.auth(mechanism, exchange.first())
         try:
             if answer.name == "challenge":
@@ -276,6 +276,17 @@ class Client:
         except sasl.ServerFault as fault:
             raise NotMet(f"{mechanism}: {fault}") from None
         return answer
+
+    def channel_binding(self) -> tuple[str, bytes]:
+        """A type of channel binding that the server takes (XEP-0440), and its data."""
+        known = self.features.find("sasl-channel-binding", CHANNEL_BINDING) if self.features else None
+        types = [str(each.get("type")) for each in known.elements] if known is not None else []
+        if not types or "tls-server-end-point" in types:
+            return "tls-server-end-point", self.end_point()
+        tls = self.connection.tls
+        if "tls-unique" in types and tls is not None and (data := tls.get_channel_binding("tls-unique")):
+            return "tls-unique", data
+        raise CouldNotTest(f"the server binds to {', '.join(types)} alone, which this Python does not show")
 
     def end_point(self) -> bytes:
         """The hash of the server's certificate (RFC 5929 4.1)."""
@@ -407,10 +418,13 @@ class Client:
 
     # ---- the end
 
-    def expect_stream_error(self, *conditions: str, with_header: bool = False) -> StreamError:
-        """A stream error, the closing tag, and after our own closing tag TLS close_notify and TCP FIN.
+    def expect_stream_error(
+        self, *conditions: str, with_header: bool = False, in_order: bool = False
+    ) -> StreamError:
+        """A stream error, the closing tag, and after our own closing tag the end of the connection.
 
         `conditions` are those that fit. `with_header`: the fault was in our header, so a response header comes first.
+        `in_order` is that of `expect_end`.
         """
         began = time.monotonic()
         header = self.expect_header() if with_header else None
@@ -427,7 +441,7 @@ class Client:
         seconds = time.monotonic() - began
         pieces = self._read_of_event - first + 1
         self.send(CLOSING_TAG)
-        self.expect_end()
+        self.expect_end(in_order=in_order)
         return StreamError(condition, header, seconds, pieces)
 
     def expect_closing_tag(self) -> None:
@@ -436,8 +450,8 @@ class Client:
         if not isinstance(event, Closed):
             raise NotMet(f"expected the closing tag of the stream, but {describe(event)}")
 
-    def expect_end(self) -> None:
-        """The server sends no more data, ends TLS by close_notify if there is any, and TCP by FIN."""
+    def expect_end(self, *, in_order: bool = False) -> None:
+        """The server sends no more data and ends the connection; in order is by close_notify of TLS and FIN of TCP."""
         try:
             data = self.reader.pending + self.connection.read_to_end(time.monotonic() + self.patience_s)
         except TimeoutError:
@@ -445,13 +459,13 @@ class Client:
         ending = self.connection.ending
         if data.strip():
             raise NotMet(f"the server sent {len(data)} bytes behind its closing tag")
-        if ending.rst:
+        if in_order and ending.rst:
             raise NotMet("the server ended the connection by TCP RST, not by FIN")
-        if self.connection.tls is not None and not ending.close_notify:
+        if in_order and self.connection.tls is not None and not ending.close_notify:
             raise NotMet("the server ended TCP without the close_notify of TLS")
 
     def close(self) -> None:
-        """Close the stream in order."""
+        """Close the stream as a client should."""
         self.send(CLOSING_TAG)
         while not isinstance(event := self.next_solid(), Closed):
             if isinstance(event, End):

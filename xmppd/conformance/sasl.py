@@ -28,11 +28,14 @@ def plain(name: str, password: str, authorize_as: str = "") -> str:
 class Scram:
     """One SCRAM exchange: `first`, then `final` with the server's challenge, then `verify` with its last words."""
 
-    def __init__(self, mechanism: str, name: str, password: str, end_point: bytes | None = None) -> None:
-        """`end_point`: the channel binding tls-server-end-point (RFC 5929 4), for the mechanisms that end in -PLUS."""
+    def __init__(
+        self, mechanism: str, name: str, password: str, binding: tuple[str, bytes] | None = None
+    ) -> None:
+        """`binding`: type and data of the channel binding (RFC 5929), for the mechanisms that end in -PLUS."""
         self._hash = HASHES[mechanism.removesuffix("-PLUS")]
-        self._gs2 = "n,," if end_point is None else "p=tls-server-end-point,,"
-        self._binding = base64.b64encode(self._gs2.encode() + (end_point or b"")).decode()
+        kind, data = binding or ("", b"")
+        self._gs2 = f"p={kind},," if kind else "n,,"
+        self._binding = base64.b64encode(self._gs2.encode() + data).decode()
         self._password = password.encode()
         escaped = name.replace("=", "=3D").replace(",", "=2C")
         self._nonce = secrets.token_urlsafe(18)

@@ -13,6 +13,8 @@ from xmppd.conformance.verdict import CouldNotTest
 IPV4, IPV6 = socket.AF_INET, socket.AF_INET6
 NAMES: Final = {IPV4: "IPv4", IPV6: "IPv6"}
 
+PATIENCE_S: Final = 5.0  # for an answer that a server gives at once
+
 # what a launched server serves, and for whom
 DOMAINS: Final = ("one.example", "two.example")
 ACCOUNTS: Final = ("juliet", "romeo", "nurse")
@@ -63,6 +65,7 @@ class Subject:
     s2s_port: int | None = None
     configuration: str = ""  # what it was set up with, as text for the report
     dial: Dial = socket.create_connection
+    patience_s: float = PATIENCE_S
 
     def follow(self, facts: Facts) -> None:
         """Take over what the launcher says after a start or a change."""

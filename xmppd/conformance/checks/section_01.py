@@ -42,7 +42,7 @@ def one_tcp_connection_serves_the_whole_session(site: Site) -> None:
 @check("1-1.2")
 def a_silent_client_is_dropped_by_the_idle_policy_only(site: Site) -> None:
     """RFC 6120 4.6: a client that answers pings stays; one that is silent gets an error and the closing tag."""
-    site.change(idle_timeout=0.5, close_timeout=0.5)
+    site.change(idle_timeout=0.5)
     alive, dead = site.login(0), site.login(1)
     for _ in range(3):  # which takes longer than the silent one is left alone
         ping = alive.wait_for("iq", type="get")
@@ -168,19 +168,24 @@ def features_follow_the_header(site: Site) -> None:
 
 
 @check("1-9.1", "2-4.1")
-def starttls_is_the_only_first_feature_and_required(site: Site) -> None:
-    """RFC 6120 5.4.1: <starttls><required/></starttls> and nothing else."""
+def starttls_is_required(site: Site) -> None:
+    """RFC 6120 5.4.1: <starttls/> holds one empty <required/>."""
+    features = site.connect().open()
+    starttls = features.find("starttls", TLS)
+    inside = "".join(map(str, starttls.children)) if starttls is not None else ""
+    expect(
+        inside == f'<required xmlns="{TLS}"/>',
+        f"<starttls/> does not hold one empty <required/>: {features}",
+    )
+
+
+@check("2-4.1")
+def starttls_is_the_only_first_feature(site: Site) -> None:
+    """UC XMPP 2013 2.7: without TLS nothing else is offered."""
     features = site.connect().open()
     expect(
         [(child.namespace, child.name) for child in features.elements] == [(TLS, "starttls")],
         f"the first features are {features}",
-    )
-    inside = features.elements[0].children
-    expect(
-        len(inside) == 1
-        and isinstance(inside[0], Element)
-        and str(inside[0]) == f'<required xmlns="{TLS}"/>',
-        f"<starttls/> does not hold one empty <required/>: {features}",
     )
 
 
@@ -208,23 +213,38 @@ def voluntary_features_are_not_required(site: Site) -> None:
 
 @check("1-11.2")
 def nothing_of_the_old_stream_outlives_a_restart(site: Site) -> None:
-    """RFC 6120 4.3.3: 'from', 'to' and language are those of the new header alone."""
+    """RFC 6120 4.3.3: 'from', 'to' and language are those of the new header alone; another 'to' may be refused."""
     other = site.connect()
     other.send_header(lang=None)
     language = other.expect_header().get("xml:lang")  # without one in the initial header
     client = site.connect()
-    client.open(to=site.second_domain(), from_=site.account(1).jid, lang="de")
-    client.start_tls(server_name=site.domain)
+    client.open(from_=site.account(1).jid, lang="de")
+    client.start_tls()
     client.send_header(lang=None)
     header = client.expect_header()
     client.expect_features()
     expect(header.get("xml:lang") == language, f"the new stream has the language {header.get('xml:lang')!r}")
-    expect(header.get("from") == site.domain, f"the new stream is from {header.get('from')!r}")
-    expect(header.get("to") is None, f"the new stream is to {header.get('to')!r}, the 'from' of the old one")
+    expect_to(client, None)
     client.authenticate(site.account(0))
     client.open()
     jid = client.bind()
     expect(jid.startswith(f"{site.account(0).jid}/"), f"the session is that of {jid}")
+
+    second = site.second_domain()
+    client = site.connect(second)
+    client.open(from_=f"{site.account(1).name}@{second}")
+    client.start_tls()
+    client.send_header(to=site.domain)
+    header = client.expect_header()
+    event = client.next_solid()
+    if isinstance(event, Element) and event.is_("features", STREAMS):
+        expect(header.get("from") == site.domain, f"the new stream is from {header.get('from')!r}")
+        expect_to(client, None)
+    else:
+        expect(
+            isinstance(event, Element) and event.is_("error", STREAMS),
+            f"expected features or a stream error, but {describe(event)}",
+        )
 
 
 @check("1-12.2")
@@ -326,14 +346,13 @@ def closed_by_the_server(site: Site, client: Client) -> None:
 @check("1-18.a", "1-18.c")
 def after_its_closing_tag_the_server_waits_as_long_as_configured(site: Site) -> None:
     """RFC 6120 4.4: without an answer the connection ends when the configured time has passed, not before."""
-    site.change(close_timeout=1)
+    site.change(close_timeout=2)
     client = site.login()
     closed_by_the_server(site, client)
     began = time.monotonic()
     client.expect_end()
     seconds = time.monotonic() - began
-    expect(seconds > 0.7, f"the server waited {seconds:.1f} s for the closing tag, not 1 s")
-    expect(seconds < 3, f"the server waited {seconds:.1f} s for the closing tag, not 1 s")
+    expect(1 < seconds < 4, f"the server waited {seconds:.1f} s for the closing tag, not 2 s")
 
 
 @check("1-18.b")
@@ -364,7 +383,7 @@ def the_answered_closing_tag_ends_the_connection_at_once(site: Site) -> None:
     closed_by_the_server(site, client)
     began = time.monotonic()
     client.send(CLOSING_TAG)
-    client.expect_end()
+    client.expect_end(in_order=True)
     seconds = time.monotonic() - began
     expect(seconds < 1, f"the connection ended after {seconds:.1f} s")
 
@@ -573,11 +592,16 @@ def expect_version(header: Header | None) -> None:
 
 @check("1-28.2")
 def a_response_header_before_an_error_has_version_1_0(site: Site) -> None:
-    """RFC 6120 4.7.5, 4.9.1.2: unknown host, wrong namespace, no version."""
-    for fault in ({"to": "unknown.invalid"}, {"content": SERVER}, {"version": None}):
+    """RFC 6120 4.7.5, 4.9.1.2: unknown host, wrong namespaces, and a version that a server may not serve."""
+    for fault in (
+        {"to": "unknown.invalid"},
+        {"content": SERVER},
+        {"streams": WRONG_STREAMS},
+        {"version": "0.9"},
+    ):
         client = site.connect()
         client.send_header(**fault)
-        expect_version(client.expect_stream_error(with_header=True).header)
+        expect_version(client.expect_header())
 
 
 # ---- 1-29 to 1-32: namespaces --------------------------------------------------------------------------------
@@ -796,10 +820,15 @@ def error_and_closing_tag_are_written_at_once(site: Site) -> None:
 
 @check("1-35.1")
 def after_an_error_tls_and_tcp_end_in_order(site: Site) -> None:
-    """RFC 6120 4.9.1.1, 4.4: with unread input behind the fault, too, close_notify and FIN come, no RST."""
-    client = site.login()
-    client.send("<message></presence>" + "<message/>" * 2000)
-    client.expect_stream_error("not-well-formed")
+    """RFC 6120 4.9.1.1, 4.4: close_notify and FIN, no RST: at each stage, and with unread input behind the fault."""
+    client = site.connect()
+    client.send_header(to="unknown.invalid")
+    client.expect_stream_error("host-unknown", with_header=True, in_order=True)
+    for client, behind in ((site.connect(), ""), (site.login(), ""), (site.login(), "<message/>" * 2000)):
+        if not client.jid:
+            client.secure()
+        client.send("<message></presence>" + behind)
+        client.expect_stream_error("not-well-formed", in_order=True)
 
 
 @check("1-35.2")

@@ -21,7 +21,7 @@ from xmppd.conformance.connection import TLSFailed
 from xmppd.conformance.names import BIND, SASL, STREAMS, TLS
 from xmppd.conformance.site import Site
 from xmppd.conformance.verdict import CouldNotTest, NotApplicable, NotMet
-from xmppd.conformance.xmlstream import Element
+from xmppd.conformance.xmlstream import Element, Header
 
 STARTTLS = f"<starttls xmlns='{TLS}'/>"
 
@@ -169,7 +169,11 @@ def clear_text_behind_starttls_is_not_taken_into_tls(site: Site) -> None:
         except TLSFailed:
             continue  # the bytes were taken for TLS: also safe
         client.reader.restart()
-        client.open()
+        client.send_header()
+        event = client.next()
+        if not isinstance(event, Header):
+            continue  # nothing more is served
+        client.expect_features()
         answer = client.plain(account, "not the password")
         expect(answer.name == "failure", f"the injected bytes were processed: {describe(answer)}")
 

@@ -1,4 +1,4 @@
-"""The launcher of ejabberd, by its configuration file and its HTTP API; tried with 24.12.
+"""The launcher of ejabberd, by its configuration file and its HTTP API; tried with 23.01 and 24.12.
 
 `python -m xmppd.conformance.launchers.ejabberd` is the same launcher as a program. It starts the Erlang machine itself,
 not by ejabberdctl, which would leave a port mapper behind. Where it finds Erlang: `launchers.process.program`.
@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from xmppd.conformance.launcher import Facts, LauncherFailed, Settings, serve
+from xmppd.conformance.launcher import LauncherFailed, Settings, serve
 from xmppd.conformance.launchers.process import COMMAND_TIMEOUT_S, accepts, free_port, program, run
 from xmppd.conformance.launchers.scratch import Scratch
 
@@ -72,14 +72,12 @@ class Ejabberd(Scratch):
             "HOME": str(self.folder),  # where Erlang looks for a cookie
         }
 
-    def start(self, domains: list[str], settings: Settings) -> Facts:
-        self._api_port = free_port("127.0.0.1")
-        return super().start(domains, settings)
-
     def written(self, settings: Mapping[str, Any]) -> str:
+        self._api_port = self._api_port or free_port(self.loopback[0])
         clients: dict[str, Any] = {
             "module": "ejabberd_c2s",
             "port": self.port,
+            "backlog": 1024,  # a run connects fast
             "starttls": True,
             "starttls_required": settings.get("starttls-required", True),
             "cafile": str(self._authority.ca_file),  # of clients
@@ -102,19 +100,18 @@ class Ejabberd(Scratch):
             "ca_file": str(self._authority.ca_file),
             "certfiles": [str(path) for pair in self.certificates.values() for path in pair],
             "auth_password_format": "scram",
-            "auth_scram_hash": "sha256",
             "disable_sasl_mechanisms": WEAK if offered is None else sorted(set(MECHANISMS) - set(offered)),
             "listen": [
                 *({**clients, "ip": address} for address in self.addresses),
-                {"module": "ejabberd_s2s_in", "port": self.s2s_port, "ip": "127.0.0.1"},
+                {"module": "ejabberd_s2s_in", "port": self.s2s_port, "ip": self.loopback[0]},
                 {
                     "module": "ejabberd_http",
                     "port": self._api_port,
-                    "ip": "127.0.0.1",
+                    "ip": self.loopback[0],
                     "request_handlers": {"/api": "mod_http_api"},
                 },
             ],
-            "api_permissions": {"the launcher": {"who": {"ip": "127.0.0.1"}, "what": "*"}},
+            "api_permissions": {"the launcher": {"who": {"ip": self.loopback[0]}, "what": "*"}},
             "shaper_rules": {"max_user_sessions": settings.get("sessions-per-account", 100)},
             "s2s_use_starttls": "required",
             "modules": modules,
@@ -126,8 +123,9 @@ class Ejabberd(Scratch):
         return json.dumps(options, indent=1, ensure_ascii=False)  # JSON is YAML
 
     def _api(self, command: str, **arguments: Any) -> Any:
+        host = f"[{self.loopback[0]}]" if ":" in self.loopback[0] else self.loopback[0]
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self._api_port}/api/{command}", json.dumps(arguments).encode()
+            f"http://{host}:{self._api_port}/api/{command}", json.dumps(arguments).encode()
         )
         request.add_header("Content-Type", "application/json")
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -143,7 +141,7 @@ class Ejabberd(Scratch):
             raise LauncherFailed(f"ejabberd: {command}: {error}") from None
 
     def is_ready(self) -> bool:
-        return super().is_ready() and accepts("127.0.0.1", self._api_port)
+        return super().is_ready() and accepts(self.loopback[0], self._api_port)
 
     def version(self) -> str:
         """As in "ejabberd 24.12-3+deb13u2 is running in that node"."""

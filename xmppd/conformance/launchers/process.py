@@ -93,7 +93,7 @@ def run(
         raise LauncherFailed(f"{command[0]}: not done within {COMMAND_TIMEOUT_S:g} s") from None
 
 
-# ---- servers of other makers
+# ---- servers of other makers, and ports
 
 
 def program(name: str) -> list[str]:
@@ -125,6 +125,15 @@ def free_port(*hosts: str) -> int:
                 continue
             return port
     raise LauncherFailed(f"no port is free at {', '.join(hosts)}")
+
+
+def has_ipv6() -> bool:
+    """Whether this host has ::1, which containers may lack."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def accepts(host: str, port: int) -> bool:

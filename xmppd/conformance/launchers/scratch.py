@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from xmppd.conformance.authority import Authority
 from xmppd.conformance.launcher import Facts, Settings, Unsupported
-from xmppd.conformance.launchers.process import ServerProcess, accepts, free_port
+from xmppd.conformance.launchers.process import ServerProcess, accepts, free_port, has_ipv6
 
 
 class Scratch(ABC):
@@ -32,7 +32,8 @@ class Scratch(ABC):
         self.domains: list[str] = []
         self.certificates: dict[str, tuple[Path, Path]] = {}
         self.port = self.s2s_port = 0
-        self.addresses: tuple[str, ...] = ()  # where clients are served
+        self.loopback: list[str] = []  # the addresses of this host, IPv4 first
+        self.addresses: list[str] = []  # where clients are served
         self._process = ServerProcess(self.folder / "log")
         self._authority = Authority(self.folder)
         # nobody else listens here, so that any port is free
@@ -66,22 +67,25 @@ class Scratch(ABC):
 
     def start(self, domains: list[str], settings: Settings) -> Facts:
         self.domains = domains
+        self.loopback = ["127.0.0.1"] if settings.get("ipv4") is not False else []
+        if has_ipv6() or not self.loopback:
+            self.loopback.append("::1")
         self.certificates = {domain: self._authority.issue(domain) for domain in domains}
-        self._own_port = free_port("127.0.0.1", "::1")
-        self.s2s_port = free_port("127.0.0.1")
+        self._own_port = free_port(*self.loopback)
+        self.s2s_port = free_port(self.loopback[0])
         self.config.write_text(self._configuration(settings), encoding="utf-8")
         self._start()
         self._version = self.version()
         return self._facts()
 
     def _configuration(self, settings: Settings) -> str:
-        given = {name: value for name, value in settings.items() if value is not None}
+        given = {name: value for name, value in settings.items() if value is not None and name != "ipv4"}
         for name in given:
             if name in self.lacking:
                 raise Unsupported(f"{self.system} has no setting for {name}: {self.lacking[name]}")
         port = given.pop("client-port", None)
         self.port = port or self._own_port
-        self.addresses = ("127.0.0.1", "::1") if port is None else (self._own_address,)
+        self.addresses = self.loopback if port is None else [self._own_address]
         return self.written(given)
 
     def _start(self) -> None:
@@ -95,6 +99,7 @@ class Scratch(ABC):
             port=self.port,
             port6=self.port if "::1" in self.addresses else None,
             ca_file=str(self._authority.ca_file),
+            configuration=self.config.read_text(encoding="utf-8"),
         )
 
     def change(self, settings: Settings) -> Facts:

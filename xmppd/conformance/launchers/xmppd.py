@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xmppd.conformance.launcher import Facts, LauncherFailed, Settings, Unsupported, serve
-from xmppd.conformance.launchers.process import ServerProcess, run
+from xmppd.conformance.launchers.process import ServerProcess, has_ipv6, run
 
 NOTICE_S: Final = 0.2  # how long one look for the notice of systemd's kind takes
 
@@ -39,15 +39,6 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN")
 # a run opens many connections from one address, fast, fails to log in often, and need not wait for its own lock
 ROOM: Final[Mapping[str, Any]] = {"limits.connections_per_address": 4096, "store.busy_timeout_s": 0.5}
-
-
-def has_ipv6() -> bool:
-    """Whether this host has ::1, which containers may lack."""
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False
 
 
 class Xmppd:
