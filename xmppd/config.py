@@ -485,11 +485,20 @@ class Limits(Struct, frozen=True, kw_only=True):
             "Largest request kept whole; a larger one is kept without its content.", "live", ge=0, le=MIB
         ),
     ] = 4096
+    block_list_bytes: Annotated[
+        int,
+        setting(
+            "Size of an account's block list (XEP-0191), at most half of output_bytes; else resource-constraint.",
+            "live",
+            ge=0,
+            le=16 * MIB,
+        ),
+    ] = 65_536
     document_bytes: Annotated[
         int,
         setting(
-            "Size of an account's vCard and private XML (XEP-0054, XEP-0049) together; at most half of output_bytes"
-            " counts; else resource-constraint.",
+            "Size of an account's vCard and private XML (XEP-0054, XEP-0049) together, at most half of output_bytes;"
+            " else resource-constraint.",
             "live",
             ge=0,
             le=16 * MIB,

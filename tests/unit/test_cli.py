@@ -416,7 +416,7 @@ def test_run_names_what_is_in_its_way(site: Path, there: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nonsense"], 'there is no command "nonsense"; known are check, conformance, dns, init'),
+        (["nonsense"], 'there is no command "nonsense"; known are bench, check, conformance, dns, init'),
         (["statsu"], 'there is no command "statsu"; did you mean "status"?'),
         (["-c", "x", "user", "lst"], 'there is no command "lst"; did you mean "list"?'),
         (["user", "list"], "which server? Write: xmppd -c FILE user list"),

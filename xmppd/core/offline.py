@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import urandom
 from typing import TYPE_CHECKING, Final
 
 from xmppd import clock, ns
@@ -289,6 +289,8 @@ class Offline:
         for place, data in rows:
             while box.behind and box.behind[0][0] < place:
                 self._pass_by(box, reader.account)
+            if _is_unwanted(account, data):
+                continue
             reader.send(data)
             octets += len(data)
             if place > box.live_from:
@@ -359,6 +361,14 @@ class Offline:
             connected.waiting = account.mailbox.undelivered > 0
 
 
+def _is_unwanted(account: Account, data: bytes) -> bool:
+    """Whether its sender has been blocked since it was kept (XEP-0191 3.3)."""
+    if account.blocked is None:
+        return False
+    sender = Stanza.parse(data).from_
+    return sender is not None and account.blocks(JID.parse(sender))
+
+
 # ---- what is kept, and how
 
 _HINT_STORE: Final = (ns.HINTS, "store")
@@ -399,7 +409,7 @@ def stamped(stanza: Stanza, sender: Resource, account: JID, stamp: bytes) -> byt
             b"'/><stanza-id xmlns='urn:xmpp:sid:0' by='",
             account.wire,
             b"' id='",
-            secrets.token_hex(12).encode(),
+            urandom(12).hex().encode(),
             b"'/>",
         )
     )
