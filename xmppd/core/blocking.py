@@ -47,7 +47,7 @@ async def change(
         presence.show(site, user, contact)
     for item in account.roster:
         if item.subscription in ("to", "both"):
-            contact = JID.parse(item.jid)
+            contact = JID.kept(item.jid)
             if in_block_list(contact.norm, before) and not in_block_list(contact.norm, after):
                 for resource in presence.available(site, user):
                     presence.look_up(site, resource, contact)
@@ -65,7 +65,7 @@ def _crossed(
         and (jid.domain not in site.hosts or site.table.full(jid.norm) is not None)
     ]
     return [
-        JID.parse(key.decode())
+        JID.kept(key)
         for key in (*account.roster.subscribers, *resources)
         if in_block_list(key, into) and not in_block_list(key, out)
     ]
