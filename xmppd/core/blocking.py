@@ -52,7 +52,7 @@ async def change(
         heard = item.subscription in ("to", "both")
         if heard and in_block_list(key, before) and not in_block_list(key, after):
             for resource in presence.available(site, user):
-                presence.look_up(site, resource, JID.parse(item.jid))
+                presence.look_up(site, resource, JID.kept(item.jid))
 
 
 def _crossed(
@@ -67,7 +67,7 @@ def _crossed(
         and (jid.domain not in site.hosts or site.table.full(jid.norm) is not None)
     ]
     return [
-        JID.parse(key.decode())
+        JID.kept(key)
         for key in (*account.roster.subscribers, *resources)
         if in_block_list(key, into) and not in_block_list(key, out)
     ]

@@ -117,8 +117,8 @@ def _greet(site: Site, newcomer: Resource) -> None:
     account: Account = newcomer.account.account
     for item in account.roster:
         if item.subscription in ("to", "both"):
-            look_up(site, newcomer, JID.parse(item.jid))
-        if item.pending_in is not None and not account.blocks(JID.parse(item.jid)):
+            look_up(site, newcomer, JID.kept(item.jid))
+        if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
             newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
     for resource in newcomer.account.resources:
         if resource is not newcomer:
