@@ -179,7 +179,7 @@ def _plots(run: Run) -> list[str]:
             lines(
                 f"Throughput: {_title(run, name)}",
                 {figure.subject: _throughput(figure) for figure in _of(run, name)},
-                Axis("seconds"),
+                Axis("seconds", low=0),
                 Axis("operations a second", log=True),
             )
         )
