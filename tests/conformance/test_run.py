@@ -17,6 +17,9 @@ from xmppd.conformance.launcher import ChildLauncher, LauncherFailed, Unsupporte
 from xmppd.conformance.packets import Capture
 from xmppd.conformance.verdict import CouldNotTest
 
+WHOLE_RUN_S = 480  # some 20 on an idle machine; the limit is for runs that hang
+pytestmark = pytest.mark.timeout(WHOLE_RUN_S + 20)
+
 LAUNCHER = f"{sys.executable} -m xmppd.conformance.launchers.xmppd"
 
 
@@ -25,7 +28,7 @@ def conformance(*words: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "xmppd", "conformance", *words],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=WHOLE_RUN_S,
         check=False,
     )
 
@@ -50,8 +53,9 @@ def run_to_the_end(folder: Path, *words: str) -> tuple[subprocess.CompletedProce
 
 
 def test_this_server_meets_what_is_asked_of_instant_messaging(tmp_path: Path) -> None:
-    done, by_outcome = run_to_the_end(tmp_path, "--areas", "im", "--only", "6")
-    assert set(by_outcome) == {"met"}, done.stdout
+    done, by_outcome = run_to_the_end(tmp_path, "--areas", "im")
+    assert by_outcome.keys() == {"met", "not applicable"}, done.stdout
+    assert len(by_outcome["met"]) == 164, done.stdout
     assert done.returncode == 0
 
 

@@ -122,7 +122,7 @@ class Account:
         if self._audience is None or self._audience.subscribers is not subscribers:
             remote = [key for key in subscribers if _domain(key) not in self._hosts]
             local = [key for key in subscribers if _domain(key) in self._hosts] if remote else subscribers
-            self._audience = Audience(subscribers, local, [JID.parse(key.decode()) for key in remote])
+            self._audience = Audience(subscribers, local, [JID.kept(key) for key in remote])
         return self._audience
 
     async def put(self, item: RosterItem) -> None:

@@ -219,7 +219,7 @@ def send_push(site: Site, account: Account, to: list[Resource], item: bytes, ver
 
 def cancel(site: Site, user: JID, item: RosterItem) -> None:
     """The stanzas that end what an item that was removed held: both directions (RFC 6121 2.5.2; 6-30)."""
-    contact = JID.parse(item.jid)
+    contact = JID.kept(item.jid)
     if item.subscription in ("to", "both") or item.ask:
         _pass_on(site, user, contact, "unsubscribe", presence_xml("unsubscribe", user, contact))
     if item.subscription in ("from", "both"):

@@ -48,7 +48,7 @@ async def unblock(request: Request) -> bytes:
 
     async def work(account: Account) -> None:
         blocked = account.blocked or frozenset()
-        old = addresses or [JID.parse(key.decode()) for key in blocked]
+        old = addresses or [JID.kept(key) for key in blocked]
         await blocking.change(request.site, account, remove=old)
         _push(request, account, "unblock", addresses)
 
