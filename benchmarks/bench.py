@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -49,9 +50,10 @@ PEERS: Final[tuple[type[Subject], ...]] = (Prosody, Ejabberd)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=ROOT / ".benchmarks" / "bench",
-    help="Where OUTPUT.html and OUTPUT.json go.  [default: .benchmarks/bench]",
+    default=ROOT / "bench-report",
+    help="Where OUTPUT.html and OUTPUT.json go.  [default: bench-report]",
 )
+@click.option("--json", "json_only", is_flag=True, help="Print what OUTPUT.json holds, and no tables.")
 @click.option("--list", "listed", is_flag=True, help="Name the scenarios and run nothing.")
 def bench(
     *,
@@ -62,6 +64,7 @@ def bench(
     only: tuple[str, ...],
     rounds: int | None,
     output: Path,
+    json_only: bool,
     listed: bool,
 ) -> NoReturn:
     """Measure what this machine carries, and say whether that is enough for a site."""
@@ -79,6 +82,7 @@ def bench(
         raise click.UsageError(f"the load generator cannot be compiled: {missing}")
     subjects: list[type[Subject]] = [Xmppd, Floor, *(PEERS if peers else ())]
     times = rounds or (1 if quick else 3)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends, and its files go
     began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     others_s = processors_busy_s() - our_cpu_s()
     whole_s = estimated_s(scenarios, [each.kind for each in subjects], times)
@@ -92,8 +96,11 @@ def bench(
     pages = {".json": json.dumps(as_data(report), indent=1), ".html": as_html(report)}
     for suffix, text in pages.items():
         output.with_name(output.name + suffix).write_text(text + "\n", encoding="utf-8")
-    show(report)
-    click.echo(f"\n{output}.html and {output.name}.json say more.")
+    if json_only:
+        click.echo(pages[".json"])
+    else:
+        show(report)
+        click.echo(f"\n{output}.html and {output.name}.json say more.")
     sys.exit(0 if report.passed else 1)
 
 

@@ -191,7 +191,7 @@ def goals(run: Run) -> list[Goal]:
         measured = [each for each in others if not each.faults]
         best = min(((_cost_ratio(each, ours), each.subject) for each in measured), default=(None, None))
         floor = run.figure(name, FLOOR)
-        if best[0] is None and floor is None:
+        if best[0] is None and (floor is None or "floor" not in goal):
             continue
         found.append(
             Goal(

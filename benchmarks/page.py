@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import Figure, percentile
-from benchmarks.judge import FLOOR, OURS
+from benchmarks.judge import FLOOR, OURS, Goal
 from benchmarks.plots import Axis, Bar, bars, lines
 from benchmarks.report import (
     NINES,
@@ -28,8 +28,9 @@ STYLE: Final = Path(__file__).with_name("page.css")
 def as_html(report: Report) -> str:
     """A page that needs nothing else."""
     word, kind = headline(report), "pass" if report.passed else "fail"
+    rounds = f"{report.rounds} round{'s' if report.rounds > 1 else ''}"
     facts = {
-        "Measured": f"{report.began:%d %B %Y, %H:%M} UTC, {report.seconds / 60:.0f} minutes, {report.rounds} rounds, "
+        "Measured": f"{report.began:%d %B %Y, %H:%M} UTC, {report.seconds / 60:.0f} minutes, {rounds}, "
         f"scale “{report.scale}”",
         **machine(),
         "Servers": "; ".join(report.run.versions.values()) + (f" (source {commit()})" if commit() else ""),
@@ -91,14 +92,7 @@ def _goals(report: Report) -> str:
         for each in report.goals
         if each.peer_ratio is not None and each.peer_goal is not None
     ]
-    rows = "".join(
-        f"<tr><td>{escape(each.title)}</td>"
-        f"<td class='n'>{_times(each.peer_ratio)}</td><td>{escape(each.peer or '')}</td>"
-        f"<td class='n'>{_times(each.peer_goal)}</td>{_cell(each.peer_met) if each.peer_ratio else '<td></td>'}"
-        f"<td class='n'>{_times(each.floor_ratio)}</td><td class='n'>{_times(each.floor_goal)}</td>"
-        f"{_cell(each.floor_met) if each.floor_ratio else '<td></td>'}</tr>"
-        for each in report.goals
-    )
+    rows = "".join(_goal_row(each) for each in report.goals)
     return (
         "<h2>Beside other servers and beside the floor</h2>"
         "<p>How many times as much CPU (memory, for idle connections) the better of the other servers takes for the "
@@ -106,9 +100,23 @@ def _goals(report: Report) -> str:
         "with OpenSSL what cannot be left out. These are the project's own goals; a site's sign-off does not depend "
         "on them.</p>"
         f"<div class='plots'>{bars('Best other server ÷ xmppd; the black mark is the goal', bar_list)}</div>"
-        "<table><tr><th>Scenario</th><th class='n'>Best other ÷ ours</th><th></th><th class='n'>Goal ≥</th><th></th>"
+        "<table><tr><th>Scenario</th><th class='n'>Best other ÷ ours</th><th class='n'>Goal ≥</th><th></th>"
         f"<th class='n'>Ours ÷ floor</th><th class='n'>Goal ≤</th><th></th></tr>{rows}</table>"
     )
+
+
+def _goal_row(goal: Goal) -> str:
+    sides = (
+        (goal.peer_ratio, goal.peer or "", goal.peer_goal, goal.peer_met),
+        (goal.floor_ratio, "", goal.floor_goal, goal.floor_met),
+    )
+    cells = [
+        f"<td class='n'>{_times(found)} {name}</td><td class='n'>{_times(wanted)}</td>{_cell(met)}"
+        if found
+        else "<td></td><td></td><td></td>"
+        for found, name, wanted, met in sides
+    ]
+    return f"<tr><td>{escape(goal.title)}</td>{''.join(cells)}</tr>"
 
 
 def _times(value: float | None) -> str:

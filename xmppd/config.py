@@ -14,7 +14,6 @@ import json
 import re
 import sys
 import tomllib
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -485,11 +484,20 @@ class Limits(Struct, frozen=True, kw_only=True):
             "Largest request kept whole; a larger one is kept without its content.", "live", ge=0, le=MIB
         ),
     ] = 4096
+    block_list_bytes: Annotated[
+        int,
+        setting(
+            "Size of an account's block list (XEP-0191), at most half of output_bytes; else resource-constraint.",
+            "live",
+            ge=0,
+            le=16 * MIB,
+        ),
+    ] = 65_536
     document_bytes: Annotated[
         int,
         setting(
-            "Size of an account's vCard and private XML (XEP-0054, XEP-0049) together; at most half of output_bytes"
-            " counts; else resource-constraint.",
+            "Size of an account's vCard and private XML (XEP-0054, XEP-0049) together, at most half of output_bytes;"
+            " else resource-constraint.",
             "live",
             ge=0,
             le=16 * MIB,
@@ -787,41 +795,17 @@ ARRAYS: Final = ("domains", "listeners")
 
 
 def domain_name(text: str) -> str:
-    """`text` as domains are compared (RFC 7622 3.2, no trailing dot); ValueError says why it is none."""
+    """`text` as domains are compared, whichever `addresses.rules` there are; ValueError says why it is none."""
     try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        pass
-    if text.startswith("["):
-        try:
-            return f"[{ipaddress.IPv6Address(text.strip('[]'))}]"
-        except ValueError:
-            raise ValueError(f'"{text}" is not an IPv6 address') from None
-    name = unicodedata.normalize("NFKC", text).removesuffix(".").lower()
-    try:
-        ascii_name = name.encode("idna").decode()
-    except UnicodeError:
-        raise ValueError(f'"{text}" is not a domain name') from None
-    if (
-        not re.fullmatch(r"(?!-)[a-z0-9-]{1,63}(\.(?!-)[a-z0-9-]{1,63})*", ascii_name)
-        or len(ascii_name) > 253
-    ):
-        raise ValueError(f'"{text}" is not a domain name')
-    prepared = ".".join(_unicode_label(label) for label in ascii_name.split("."))
-    try:  # so that the rules for addresses do not change what is served
-        is_stable = prep_domain(prepared, rules="rfc7622") == prepared
+        name = prep_domain(text, rules="rfc6122")
     except JIDError:
-        is_stable = False
-    if not is_stable:
-        raise ValueError(f'"{text}" is no domain name by IDNA2008 (RFC 7622 3.2)')
-    return prepared
-
-
-def _unicode_label(label: str) -> str:
+        raise ValueError(f'"{text}" is not a domain name') from None
     try:
-        return label.encode().decode("idna")
-    except UnicodeError:
-        return label
+        if prep_domain(name, rules="rfc7622") == name:
+            return name
+    except JIDError:
+        pass
+    raise ValueError(f'"{text}" is no domain name by IDNA2008 (RFC 7622 3.2)')
 
 
 def _decode(kind: type, value: Any) -> Any:

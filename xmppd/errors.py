@@ -92,24 +92,27 @@ def _text(namespace: str, text: str | None) -> str:
 class ProtocolError(Exception):
     """What the other side did wrong: `condition` for the wire, `text` for people, `app` an application condition.
 
-    `app` is the local name of a child in `urn:xmppd:errors:0`, for instance the limit that was passed.
+    `app` is the local name of a child, for instance the limit that was passed, in the namespace `app_ns`.
     """
 
     conditions: frozenset[str] | dict[str, ErrorType] = frozenset()
 
-    def __init__(self, condition: str, text: str | None = None, *, app: str | None = None) -> None:
+    def __init__(
+        self, condition: str, text: str | None = None, *, app: str | None = None, app_ns: str = ns.OWN_ERRORS
+    ) -> None:
         if condition not in self.conditions:
             raise ValueError(f"{condition} is no condition of {type(self).__name__}")
         super().__init__(condition, text)
         self.condition = condition
         self.text = text
         self.app = app
+        self.app_ns = app_ns
 
     def __str__(self) -> str:
         return f"{self.condition}: {self.text}" if self.text else self.condition
 
     def _app_xml(self) -> str:
-        return f"<{self.app} xmlns='{ns.OWN_ERRORS}'/>" if self.app else ""
+        return f"<{self.app} xmlns='{self.app_ns}'/>" if self.app else ""
 
 
 class StreamError(ProtocolError):
@@ -138,8 +141,9 @@ class StanzaError(ProtocolError):
         type: ErrorType | None = None,  # noqa: A002 (the attribute's name in the RFC)
         by: str | None = None,
         app: str | None = None,
+        app_ns: str = ns.OWN_ERRORS,
     ) -> None:
-        super().__init__(condition, text, app=app)
+        super().__init__(condition, text, app=app, app_ns=app_ns)
         self.type: ErrorType = type or STANZA_CONDITIONS[condition]
         self.by = by
 

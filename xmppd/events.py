@@ -28,6 +28,7 @@ COUNTERS: Final[dict[str, str]] = {
     "account_jobs_refused": "changes of an account refused: too many wait",
     "directed_refused": "directed presence refused: too many of the resource",
     "requests_refused": "subscription requests refused: too many wait for the account's answer",
+    "blocks_refused": "addresses not blocked: the account's block list is full",
     "documents_refused": "vCards and private XML refused: too many bytes of the account",
     "rosters_refused": "roster changes refused: too many items or bytes",
     "stream_errors": "stream errors sent",

@@ -27,6 +27,8 @@ TIME: Final = "urn:xmpp:time"
 LAST_ACTIVITY: Final = "jabber:iq:last"
 PRIVATE: Final = "jabber:iq:private"
 VCARD: Final = "vcard-temp"
+BLOCKING: Final = "urn:xmpp:blocking"
+BLOCKING_ERRORS: Final = "urn:xmpp:blocking:errors"
 
 DELAY: Final = "urn:xmpp:delay"
 HINTS: Final = "urn:xmpp:hints"

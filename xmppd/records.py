@@ -67,3 +67,4 @@ class AccountRecord(msgspec.Struct, frozen=True):
     version: int  # of the roster
     items: list[RosterItem]
     waiting: Waiting = Waiting()
+    blocked: tuple[str, ...] = ()  # addresses, see XEP-0191

@@ -43,7 +43,7 @@ from xmppd.core.sessions import Sessions
 from xmppd.core.site import CoreSettings, Site
 from xmppd.errors import StanzaError
 from xmppd.events import fields
-from xmppd.features import disco, last, ping, private, roster, session, time, vcard, version
+from xmppd.features import blocking, disco, last, ping, private, roster, session, time, vcard, version
 from xmppd.jid import JID, use_rules
 from xmppd.net.c2s import Caps, Policy, Service, Times
 from xmppd.net.deadlines import TICK_S, Wheel
@@ -63,7 +63,7 @@ log = logging.getLogger("xmppd.server")
 T = TypeVar("T")
 
 # every feature, in the order in which service discovery and the stream features name them
-FEATURES = (roster, vcard, private, last, ping, version, time, session)
+FEATURES = (roster, blocking, vcard, private, last, ping, version, time, session)
 
 ALPN = (b"xmpp-client",)
 TRIM_EVERY_S = 60.0
@@ -116,6 +116,9 @@ class Records:
         self, account_id: int, documents: Mapping[DocumentName, bytes], max_bytes: int
     ) -> bool:
         return await _asked(self._store.documents.put(account_id, documents, max_bytes=max_bytes))
+
+    async def block(self, account_id: int, add: Sequence[str], remove: Sequence[str]) -> None:
+        await _asked(self._store.blocks.change(account_id, add=add, remove=remove))
 
     async def saw(self, seen: Sequence[tuple[int, Seen]]) -> None:
         await _asked(self._store.documents.saw(seen))
@@ -491,7 +494,8 @@ def _core_settings(config: Config) -> CoreSettings:
     # one answer is never what makes the output of a client too much
     answer_bytes = limits.output_bytes // 2
     named = {name: getattr(limits, name) for name in _CORE_LIMITS}
-    named["document_bytes"] = min(limits.document_bytes, answer_bytes)
+    for name in ("document_bytes", "block_list_bytes"):
+        named[name] = min(named[name], answer_bytes)
     return CoreSettings(
         **named,
         answer_s=config.store.deadline_s,

@@ -12,7 +12,7 @@
  *
  *   login first= count= together=50 rate= items= await= mechanism=SCRAM-SHA-1|SCRAM-SHA-256|PLAIN
  *       Log accounts in: full TLS handshake, SASL, bind, roster (of `items` items, if given), presence. `await`: and go on until all
- *       messages sent to anybody have come. The mechanism stays until another one is named.
+ *       messages sent to anybody have come.
  *   logout first= count= together=50
  *   run seconds=  and any of
  *       pairs= first= in_flight=1|rate= bytes=360 bare= both=     messages from u<first> to u<first+1> and so on: closed loop with so
@@ -200,6 +200,7 @@ static void begin(double seconds) {
     memset(&login, 0, sizeof login);
     subscribed = progress = 0;
     leave_count = 0;
+    snprintf(settings.mechanism, sizeof settings.mechanism, "%s", value("mechanism") ? value("mechanism") : "SCRAM-SHA-1");
     patience_ns = (int64_t)(decimal("patience", 20) * 1e9);
     timeline_start(&messages.when, seconds);
     timeline_start(&presences.when, seconds);
@@ -268,16 +269,8 @@ static int all_came(void) {
     return !messages_outstanding();
 }
 
-static void choose_mechanism(void) {
-    const char *v = value("mechanism");
-    if (!v) return;
-    free(settings.mechanism);
-    settings.mechanism = strdup(v);
-}
-
 static void do_login(void) {
     begin(20);
-    choose_mechanism();
     login.first = whole("first", 0);
     login.count = whole("count", 0);
     login.together = whole("together", 50);
@@ -474,11 +467,9 @@ int main(int argc, char **argv) {
         fatal("%s is no address", argv[1]);
     }
     const char *v;
-    settings.mechanism = strdup("SCRAM-SHA-1");
     if ((v = value("domain"))) settings.domain = strdup(v);
     if ((v = value("prefix"))) settings.prefix = strdup(v);
     if ((v = value("password"))) settings.password = strdup(v);
-    choose_mechanism();
     if (strlen(settings.domain) > 100 || strlen(settings.prefix) > 30) fatal("domain or prefix too long");
     settings.raw = (int)whole("raw", 0);
     settings.accounts = whole("accounts", 100);

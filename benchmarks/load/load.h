@@ -67,7 +67,7 @@ struct settings {
     struct sockaddr_storage address;
     socklen_t address_len;
     const char *domain, *prefix, *password;
-    char *mechanism;
+    char mechanism[32];
     int raw; /* a floor: TLS at once, then our number, and no XMPP but the stanzas */
     uint32_t accounts;
 };

@@ -17,6 +17,9 @@ from xmppd.conformance.launcher import ChildLauncher, LauncherFailed, Unsupporte
 from xmppd.conformance.packets import Capture
 from xmppd.conformance.verdict import CouldNotTest
 
+WHOLE_RUN_S = 480  # some 20 on an idle machine; the limit is for runs that hang
+pytestmark = pytest.mark.timeout(WHOLE_RUN_S + 20)
+
 LAUNCHER = f"{sys.executable} -m xmppd.conformance.launchers.xmppd"
 
 
@@ -25,7 +28,7 @@ def conformance(*words: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "xmppd", "conformance", *words],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=WHOLE_RUN_S,
         check=False,
     )
 

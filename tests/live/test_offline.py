@@ -148,6 +148,19 @@ def test_a_full_mailbox_and_storage_switched_off(make_site):
                 assert waits_for(is_taken)
 
 
+def test_a_disabled_account_keeps_its_messages(site, ann):
+    jid = site.add_user("resting")
+    ann.send(f"<message to='{jid}' id='kept'><body>x</body></message>")
+    assert ann.fence() == []
+    site.command("user", "disable", jid)
+    site.command("user", "passwd", jid, "--password-stdin", stdin="another password\n")
+    site.command("user", "enable", jid)
+    with site.connect() as client:
+        client.login("resting", "another password", ca=site.ca)
+        client.send("<presence/>")
+        assert client.until("message").get("id") == "kept"
+
+
 def test_a_new_account_of_the_same_name_inherits_nothing(site, ann):
     name = "reborn"
     jid = site.add_user(name)

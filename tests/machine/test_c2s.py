@@ -404,6 +404,54 @@ def test_wrong_password_and_unknown_user_look_the_same(mechanism: str) -> None:
     assert said == [failure("not-authorized")] * 2
 
 
+STRONG = C2SSettings(
+    strong_accounts=frozenset({f"juliet@{HOST}"}), strong_mechanisms=frozenset({"SCRAM-SHA-256"})
+)
+
+# every condition of RFC 6120 6.5, and what a client does to get it: over TLS unless it is in the clear
+CONDITIONS = [
+    ("aborted", ABORT),
+    ("account-disabled", plain("romeo", "secret")),
+    ("credentials-expired", plain()),
+    ("encryption-required", plain()),
+    ("incorrect-encoding", auth("PLAIN", "AGp1bGlldA")),
+    ("invalid-authzid", plain(authzid=f"romeo@{HOST}")),
+    ("invalid-mechanism", auth("ANONYMOUS")),
+    ("malformed-request", auth("PLAIN", b64("juliet"))),
+    ("mechanism-too-weak", plain()),
+    ("not-authorized", WRONG),
+    ("temporary-auth-failure", plain()),
+]
+
+
+@pytest.mark.req("3-22.1", "3-23.1", "3-23.2", "3-23.3", "3-23.4", "3-23.5", "3-23.6", "3-23.7")
+@pytest.mark.req("3-23.8", "3-23.9", "3-23.10")
+@pytest.mark.parametrize(("condition", "written"), CONDITIONS)
+def test_every_condition_of_sasl(condition: str, written: bytes) -> None:
+    """One element of the namespace with one condition, and the stream stays open: the next attempt succeeds."""
+    if condition == "encryption-required":
+        wire = Wire(C2SSettings(tls_required=False)).feed(header())
+    else:
+        wire = Wire(STRONG if condition == "mechanism-too-weak" else None).at_login()
+    wire.take()
+    if condition in ("credentials-expired", "temporary-auth-failure"):
+        wire.trouble = SaslFailure(condition)
+    wire.feed(written)
+    (element,) = children(IN_STREAM + wire.take())
+    assert element.tag == f"{{{ns.SASL}}}failure"
+    assert [child.tag for child in element] == [f"{{{ns.SASL}}}{condition}"]
+    assert not wire.of(Authenticated)
+    wire.trouble = None
+    client = ScramClient("SCRAM-SHA-256")
+    wire.feed(client.first())
+    wire.feed(client.final(wire.take()))
+    assert b"<success" in wire.take()
+
+
+def test_no_condition_of_sasl_is_left_out() -> None:
+    assert {condition for condition, _ in CONDITIONS} == SaslFailure.conditions
+
+
 @pytest.mark.req("3-23.1")
 @pytest.mark.parametrize("begun", [b"", auth("PLAIN"), ScramClient("SCRAM-SHA-1").first()])
 def test_abort(begun: bytes) -> None:
@@ -478,11 +526,6 @@ def test_what_the_store_says_is_passed_on(condition: str, written: bytes) -> Non
     wire.trouble = None
     wire.feed(plain())
     assert wire.take() == SUCCESS
-
-
-STRONG = C2SSettings(
-    strong_accounts=frozenset({f"juliet@{HOST}"}), strong_mechanisms=frozenset({"SCRAM-SHA-256"})
-)
 
 
 @pytest.mark.req("3-23.8", "3-23.9")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.parsers import expat
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,6 +110,21 @@ def test_any_bytes(start: str | None, pieces: list[bytes]) -> None:
         assert wire.output.endswith(STREAM_END)
         assert wire.output.count(STREAM_END) == 1
     assert b"internal-server-error" not in wire.output
+    read_by_expat(wire.output)
+
+
+def read_by_expat(output: bytes) -> None:
+    """Each of our streams is well-formed, by namespace too, begins with a declaration and holds nothing restricted."""
+    documents = output.split(b"<?xml version='1.0'?>")
+    assert documents[0] == b""
+    for document in documents[1:]:
+        parser = expat.ParserCreate(namespace_separator=" ")
+        restricted: list[str] = []
+        parser.CommentHandler = restricted.append
+        parser.ProcessingInstructionHandler = lambda target, _data, seen=restricted: seen.append(target)
+        parser.StartDoctypeDeclHandler = lambda name, *_, seen=restricted: seen.append(name)
+        parser.Parse(document, document.endswith(STREAM_END))
+        assert not restricted
 
 
 def test_the_way_forth_ends_at_an_open_stream() -> None:

@@ -184,6 +184,21 @@ def test_every_dependency_is_argued_for() -> None:
     assert [name for name in names if not re.search(rf"(^|[| ,]){name}[ ,|]", argued, re.MULTILINE)] == []
 
 
+def test_tests_that_the_pages_name_are_there() -> None:
+    named = {
+        match.groups()
+        for page in (ROOT / "docs").glob("*.md")
+        for match in re.finditer(r"`([a-z]+/test_\w+\.py)::(test_\w+)`", page.read_text(encoding="utf-8"))
+    }
+    assert named
+    gone = [
+        f"{file}::{test}"
+        for file, test in sorted(named)
+        if f"def {test}(" not in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    ]
+    assert not gone
+
+
 def test_what_people_type_is_there() -> None:
     assert {"run", "test", "setup"} <= {path.name for path in SCRIPTS}
 

@@ -19,7 +19,7 @@ from xmppd.core.router import Router
 from xmppd.core.sessions import Sessions
 from xmppd.core.site import CoreSettings, Site
 from xmppd.errors import StanzaError, StreamError
-from xmppd.features import disco, last, ping, private, roster, session, time, vcard, version
+from xmppd.features import blocking, disco, last, ping, private, roster, session, time, vcard, version
 from xmppd.jid import JID
 from xmppd.records import AccountRecord, DocumentName, RosterChange, RosterItem, Row, Seen, Waiting
 
@@ -50,6 +50,8 @@ class FakeRecords:
         self.history: dict[tuple[int, int], list[RosterChange]] = {}
         self.kept: dict[int, dict[int, bytes]] = defaultdict(dict)
         self.documents: dict[int, dict[DocumentName, bytes]] = defaultdict(dict)
+        self.blocked: dict[int, set[str]] = defaultdict(set)
+        self.fail_block: Exception | None = None
         self.last: dict[int, Seen] = {}
         self.fail_saw: Exception | None = None
         self.fail_keep: Exception | None = None
@@ -80,7 +82,9 @@ class FakeRecords:
         if id_ is not None:
             kept = self.kept[id_]
             waiting = Waiting(len(kept), sum(map(len, kept.values())), max(kept, default=0))
-            found = AccountRecord(id_, self.version, list(self.items[id_].values()), waiting)
+            found = AccountRecord(
+                id_, self.version, list(self.items[id_].values()), waiting, tuple(self.blocked[id_])
+            )
         await self._wait()
         return found
 
@@ -148,6 +152,12 @@ class FakeRecords:
             return False
         self.documents[account_id] = {name: xml for name, xml in after.items() if xml}
         return True
+
+    async def block(self, account_id: int, add: Sequence[str], remove: Sequence[str]) -> None:
+        await self._wait()
+        if self.fail_block is not None:
+            raise self.fail_block
+        self.blocked[account_id] = self.blocked[account_id].difference(remove).union(add)
 
     async def saw(self, seen: Sequence[tuple[int, Seen]]) -> None:
         await self._wait()
@@ -224,7 +234,7 @@ class CoreSite:
         for name in names:
             self.records.add(name)
         self.site = Site(frozenset([HOST]), self.records, CoreSettings(**settings))  # type: ignore[arg-type]
-        modules = (roster, vcard, private, last, ping, version, time, session)
+        modules = (roster, blocking, vcard, private, last, ping, version, time, session)
         routes = iq.merge([disco.routes(disco.FEATURES), *(module.ROUTES for module in modules)])
         self.router = Router(self.site, routes)
         self.sessions = Sessions(self.site)

@@ -173,6 +173,15 @@ def test_init_with_force_keeps_the_ca_and_the_accounts(site: Path, call: Call) -
     assert [row["jid"] for row in call("-c", site, "user", "list", "--json").data] == ["alice@localhost"]
 
 
+def test_init_does_not_sign_for_others_than_the_ca_may(site: Path, call: Call) -> None:
+    before = {path: path.read_bytes() for path in site.parent.rglob("*") if path.is_file()}
+    done = call("init", site.parent, "--domain", "localhost", "--domain", "b\u00fccher.example", "--force")
+    assert (done.status, one_sentence(done.err)) == (1, True)
+    assert "ca.pem may not sign for b\u00fccher.example; move it and its key away" in done.err
+    assert {path: path.read_bytes() for path in site.parent.rglob("*") if path.is_file()} == before
+    assert call("init", site.parent, "--domain", "chat.localhost", "--force").status == 0
+
+
 def test_init_does_not_sign_with_what_is_no_ca(site: Path, call: Call) -> None:
     (site.parent / "tls" / "ca.key").write_bytes((site.parent / "tls" / "localhost.key").read_bytes())
     done = call("init", site.parent, "--domain", "localhost", "--force")
@@ -416,7 +425,7 @@ def test_run_names_what_is_in_its_way(site: Path, there: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nonsense"], 'there is no command "nonsense"; known are check, conformance, dns, init'),
+        (["nonsense"], 'there is no command "nonsense"; known are bench, check, conformance, dns, init'),
         (["statsu"], 'there is no command "statsu"; did you mean "status"?'),
         (["-c", "x", "user", "lst"], 'there is no command "lst"; did you mean "list"?'),
         (["user", "list"], "which server? Write: xmppd -c FILE user list"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from xmppd import config, profile
 from xmppd.config import Address, Config, ConfigError, Domain, KeySource
+from xmppd.jid import prep_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = Path("/etc/xmppd/xmppd.toml")
@@ -229,18 +230,40 @@ def test_bad_addresses(text: str, sentence: str) -> None:
         ("xn--bcher-kva.example", "bücher.example"),
         ("127.0.0.1", "127.0.0.1"),
         ("[0::1]", "[::1]"),
+        ("[::FFFF:c000:201]", "[::ffff:192.0.2.1]"),
+        ("Stra\u00dfe.example", "strasse.example"),
+        ("\uff41.example\u3002", "a.example"),
     ],
 )
 def test_domain_names(text: str, name: str) -> None:
     assert config.domain_name(text) == name
     assert config.domain_name(name) == name
+    for rules in ("rfc6122", "rfc7622"):  # what a header and a stanza make of it
+        assert prep_domain(name, rules=rules) == name
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".", "a..b", "a b", "a@b", "a/b", "-a.example", "[::g]", "a" * 64, "a\0b", "<"]
+    "text",
+    [
+        "",
+        ".",
+        "1.2.3",
+        "xn--a.example",
+        "a_b.example",
+        "\u2603.example",
+        "a..b",
+        "a b",
+        "a@b",
+        "a/b",
+        "-a.example",
+        "[::g]",
+        "a" * 64,
+        "a\0b",
+        "<",
+    ],
 )
 def test_bad_domain_names(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a"):
+    with pytest.raises(ValueError, match=r"is (not a|no) domain name"):
         config.domain_name(text)
 
 

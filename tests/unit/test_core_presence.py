@@ -9,6 +9,7 @@ import pytest
 from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
 from tests.xmpp_client import condition, find
 from xmppd.errors import StanzaError
+from xmppd.records import RosterItem
 
 ANN, BEN = f"ann@{HOST}", f"ben@{HOST}"
 
@@ -230,3 +231,30 @@ async def test_an_approval_that_is_cancelled_at_once_shows_nothing():
         shown = [p.get("type") for p in find(ben.read(), "presence", from_=ann.jid)]
         assert not shown or shown[-1] == "unavailable"
         assert core.item("ann", BEN).subscription == core.item("ben", ANN).subscription == "none"
+
+
+@pytest.mark.req("6-30.a")
+@in_loop
+async def test_contacts_that_other_rules_for_addresses_let_in():
+    """`addresses.rules` was changed: they stay contacts under the name they have, and can be removed."""
+    old = [f"\U0001f389@{HOST}", "\u1e9e@remote.example", "\ufb01@remote.example", f"{BEN}/\U0001f389"]
+    async with CoreSite() as core:
+        kept = core.records.items[core.records.ids[ANN]]
+        kept.update((jid, RosterItem(jid, subscription="both")) for jid in old)
+        remote = core.federate()
+        ann = await core.login("ann", "a")
+        ann.send("<presence/>")
+        await core.settle()
+        assert types(ann.read()) == [("presence", None, ann.jid)]
+        elsewhere = [jid for jid in old if "remote" in jid]
+        assert [(e.get("type"), e.get("to")) for e in remote.read()] == [
+            *((None, jid) for jid in elsewhere),
+            *(("probe", jid) for jid in elsewhere),
+        ]
+        for jid in old:
+            query = f"<query xmlns='jabber:iq:roster'><item jid='{jid}' subscription='remove'/></query>"
+            ann.send(f"<iq type='set' id='r'>{query}</iq>")
+            await core.settle()
+            assert [e.get("type") for e in find(ann.read(), "iq", id="r")] == ["result"]
+        assert kept == {}
+        assert {e.get("to") for e in remote.read()} == {*elsewhere}

@@ -150,6 +150,31 @@ def test_delivery(reading, resources, form, what):
     run()
 
 
+@pytest.mark.req("5-17.3")
+@pytest.mark.parametrize("what", list(STANZAS))
+@pytest.mark.parametrize("to", [HOST, f"{HOST}/any"], ids=["domain", "domain with a resource"])
+def test_delivery_to_the_server_itself(to, what):
+    """It answers for itself, keeps nothing, and gives nothing to anybody."""
+
+    @in_loop
+    async def run():
+        async with CoreSite() as core:
+            ann, ben = await core.login("ann", "a"), await core.login("ben", "any")
+            ben.send("<presence/>")
+            await core.settle()
+            ben.raw()
+            ann.send(STANZAS[what].format(to=f" to='{to}'"))
+            await core.settle()
+            answers = [(e.get("from"), e.get("id"), condition(e)) for e in ann.read()]
+            kind, _, type_ = what.partition(", ")
+            refused = kind != "presence" and type_ not in ("error", "result")
+            assert answers == [(to, "i", "service-unavailable")] * refused
+            assert ben.raw() == b""
+            assert not any(core.records.kept.values())
+
+    run()
+
+
 @pytest.mark.parametrize("reading", [UC, RFC6121], ids=["UC", "RFC"])
 def test_the_tables_are_complete(reading):
     whats = {what for what, _, _ in reading}

@@ -27,6 +27,7 @@ LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 RECEIVER = (
     f"<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}' xmlns:p='urn:w' xmlns:q='urn:w'>"
 ).encode()
+ODD_PREFIX = "\u03c0-_.1"
 Tree = tuple[str, str, dict[str, str], list[Any]]
 
 _numbers = itertools.count(1)
@@ -46,7 +47,7 @@ def sent(
 ) -> tuple[str, str, str]:
     """A stream header, what stands in a start tag before `to`, and the rest of the stanza."""
     declared = {"": "jabber:client", "out": "urn:out"}
-    for prefix in draw(st.lists(st.sampled_from(["p", "q"]), unique=True)):
+    for prefix in draw(st.lists(st.sampled_from(["p", "q", ODD_PREFIX]), unique=True)):
         declared[prefix] = draw(URIS)
     content = draw(st.sampled_from(["", "", "", "c"]))
     if content:
@@ -54,18 +55,27 @@ def sent(
     names = "".join(f" xmlns{':' if prefix else ''}{prefix}='{uri}'" for prefix, uri in declared.items())
     lang = draw(st.sampled_from(["", " xml:lang='en-GB'"]))
     header = f"<stream:stream to='{HOST}' version='1.0'{lang} xmlns:stream='{STREAMS}'{names}>"
+    declared["stream"] = STREAMS  # the content may use it too
     own = ""
-    for prefix in draw(st.lists(st.sampled_from(["p", "q", "r"]), max_size=2, unique=True)):
+    for prefix in draw(st.lists(st.sampled_from(["p", "q", "r", ODD_PREFIX]), max_size=2, unique=True)):
         declared[prefix] = draw(URIS)
         own += f" xmlns:{prefix}={draw(spell(declared[prefix]))}"
     # attributes of other namespaces, and those that nobody knows
-    own += "".join(draw(st.lists(st.sampled_from([" out:a='1'", " a-b=' x&#10;y '"]), unique=True)))
+    own += "".join(
+        draw(
+            st.lists(
+                st.sampled_from([" out:a='1'", " a-b=' x&#10;y \t\r\n'", " stream:b='&#13;'"]), unique=True
+            )
+        )
+    )
     own += f" id={draw(spell('i-7'))}" if name == "iq" or draw(st.booleans()) else ""
     own += f" type={draw(spell(type_))}" if type_ is not None else ""
     own += draw(st.sampled_from(["", "", " xml:lang='fr'"]))
     own += draw(st.sampled_from(["", "", " from='mallory@elsewhere.example/&lt;'"]))  # 5-4.a
     count = draw(st.integers(*children))
-    nowhere = st.just("<n xmlns='' xml:space='preserve'><m n='1'> </m></n>")
+    nowhere = st.just(
+        "<n xmlns='' xml:space='preserve'><m n='1'> </m><stream:o xml:lang='' out:n=''><n xmlns='urn:u'/></stream:o></n>"
+    )
     parts = [draw(elements(declared, 3) | nowhere) for _ in range(count)]
     if name != "iq":
         parts = [

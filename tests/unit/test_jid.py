@@ -543,3 +543,47 @@ def test_what_is_used_again_stays() -> None:
     for i in range(500):
         JID.parse(f"жук{i}@example.com")
         assert JID.parse("жук@example.com") is often
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.example",
+        "j@a.example",
+        "j@a.example/r",
+        "a.example/r@x/y",
+        "\U0001f389@\u2603/\ufb01",
+        "a.example/'<",
+    ],
+)
+def test_what_was_stored_is_taken_as_it_is(text: str) -> None:
+    jid = JID.kept(text)
+    assert (str(jid), JID.kept(text.encode())) == (text, jid)
+    parts = (
+        (jid.local or "")
+        + "@" * bool(jid.local)
+        + jid.domain
+        + "/" * bool(jid.resource)
+        + (jid.resource or "")
+    )
+    assert parts == text
+    assert jid.bare == JID.kept(text.partition("/")[0])
+    assert not jid.has_unassigned
+
+
+@given(text=jids)
+def test_what_is_prepared_and_stored_comes_back(text: str) -> None:
+    jid = outcome(JID.parse, text)
+    if jid is not None:
+        again = JID.kept(jid.norm)
+        assert (again, again.wire, again.local, again.domain, again.resource, again.bare) == (
+            jid, jid.wire, jid.local, jid.domain, jid.resource, jid.bare,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["", "@a.example", "a@", "a.example/", "a@/r", "/", "a" * 1024, "a/" + "r" * 1024]
+)
+def test_what_never_was_an_address_is_refused(text: str) -> None:
+    with pytest.raises(JIDError):
+        JID.kept(text)

@@ -201,6 +201,9 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
     )
     if version >= 2:
         connection.execute("INSERT INTO roster (account_id, version) VALUES (7, 1)")
+    waiting = [(30, b"one"), (31, b"two")] if version >= 3 else []
+    for row in waiting:
+        connection.execute("INSERT INTO offline (account_id, place, stanza) VALUES (7, ?, ?)", row)
     connection.close()
 
     async def main() -> None:
@@ -209,6 +212,7 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
             assert account is not None
             assert account.created_at.isoformat() == "2014-05-13T16:53:20+00:00"
             assert (await store.rosters.load(account.id)).items == []
+            assert await store.offline.page(account.id, 0, 100, 1000) == waiting
             await store.rosters.put(account.id, RosterItem("friend@example.org"))
             await store.accounts.create("new", "example.org", KEYS)
 
@@ -216,7 +220,15 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
     connection = sqlite3.connect(tmp_path / "xmppd.sqlite")
     assert schema_version(connection) == SCHEMA_VERSION
     names = [row["name"] for row in Database(connection)["_sqlite_migrations"].rows]
-    assert names == ["0001_accounts", "0002_rosters", "0003_offline", "0004_roster_changes", "0005_documents"]
+    assert names == [
+        "0001_accounts",
+        "0002_rosters",
+        "0003_offline",
+        "0004_roster_changes",
+        "0005_documents",
+        "0006_offline_as_it_comes",
+        "0007_blocks",
+    ]
     connection.close()
 
 

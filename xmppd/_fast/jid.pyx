@@ -19,6 +19,7 @@ cdef extern from "jid.h" nogil:
         JID_PART_MAX
         JID_MAX
         JID_RAW_MAX
+        JID_EMPTY
         JID_UNASSIGNED
         JID_TOO_LONG
         JID_BAD_UTF8
@@ -304,6 +305,26 @@ cdef class JID:
         if allow_unassigned:
             return jid_from_query(<const unsigned char*>p, n)
         return jid_from_utf8(<const unsigned char*>p, n)
+
+    @staticmethod
+    def kept(text not None):
+        """The address whose prepared form, str or UTF-8, was stored: as it is, whatever the rules are now.
+
+        Raises JIDError if it was none by any rules.
+        """
+        cdef bytes norm = text if type(text) is bytes else (<str?>text).encode()
+        bare, slash, resource = norm.partition(b"/")
+        local, at, domain = bare.rpartition(b"@")
+        if (at and not local) or not domain or (slash and not resource):
+            raise _error(JID_EMPTY)
+        if max(len(local), len(domain), len(resource)) > JID_PART_MAX:
+            raise _error(JID_TOO_LONG)
+        cdef JID jid = JID.__new__(JID)
+        jid.norm = norm
+        jid.wire = _escaped(norm)
+        jid.local_len = <short>len(local)
+        jid.domain_len = <short>len(domain)
+        return jid
 
     @property
     def local(self):

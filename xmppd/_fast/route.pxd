@@ -19,6 +19,7 @@ cdef class Resource:
     cdef readonly signed char priority
     cdef unsigned char _available
     cdef unsigned char _interested
+    cdef public bint watches_blocks
 
     cdef int deliver(self, Stanza stanza, Resource sender) except -1
 
@@ -28,6 +29,7 @@ cdef class ConnectedAccount:
     cdef readonly bytes wire
     cdef readonly tuple resources
     cdef public object account
+    cdef public frozenset blocked
     cdef public bint waiting
 
 
@@ -39,3 +41,7 @@ cdef class RouteTable:
 
     cdef int relay(self, Resource sender, Stanza stanza) except -1
     cdef int deliver_bare(self, Stanza stanza, Resource sender, ConnectedAccount account) except -1
+
+
+cpdef bint in_block_list(bytes key, frozenset addresses) except -1
+cpdef bint separated(Resource one, Resource other) except -1

@@ -42,7 +42,7 @@ cdef class Resource:
     """A connected resource: one bound stream of an account (RFC 6120 7).
 
     `available` and `priority` are those of its last broadcast presence (RFC 6121 4), which is kept as it is sent;
-    `interested` says that it asked for the roster (2.2).
+    `interested` says that it asked for the roster (2.2), `watches_blocks` for the block list (XEP-0191 3.3).
     """
 
     def __cinit__(self, JID jid not None, ConnectedAccount account not None, Conn conn, bytes lang, session):
@@ -124,6 +124,7 @@ cdef class ConnectedAccount:
     """One bare address and its connected resources, the latest bound last; `account` is the core's to set.
 
     `waiting`: messages for the bare address go behind others that wait, and none is relayed here.
+    `blocked`: the normalized addresses of its block list, None for none; with a list, nothing is relayed here.
     `resources` is a tuple, replaced at each change: who goes through it is not disturbed by a stream that ends.
     """
 
@@ -140,6 +141,22 @@ cdef class ConnectedAccount:
             if resource._available:
                 return True
         return False
+
+
+cpdef bint in_block_list(bytes key, frozenset addresses) except -1:
+    """Whether a block list has a normalized address: itself, its account or its domain (XEP-0191 6)."""
+    bare = key.partition(b"/")[0]
+    return key in addresses or bare in addresses or bare.rpartition(b"@")[2] in addresses
+
+
+cpdef bint separated(Resource one, Resource other) except -1:
+    """Whether the account of one of them has blocked the other; never within an account (XEP-0191 5)."""
+    cdef ConnectedAccount a = one.account, b = other.account
+    if a is b:
+        return False
+    if a.blocked is not None and in_block_list(other.jid.norm, a.blocked):
+        return True
+    return b.blocked is not None and in_block_list(one.jid.norm, b.blocked)
 
 
 cdef struct Part:
@@ -241,7 +258,7 @@ cdef class RouteTable:
         cdef int kind = stanza.kind
         cdef int type = stanza.type_id
         cdef Py_ssize_t id_length
-        if kind != KIND_MESSAGE and kind != KIND_IQ:
+        if (kind != KIND_MESSAGE and kind != KIND_IQ) or sender.account.blocked is not None:
             return 0
         p = stanza.to_ptr(&n)
         if n <= 0:
@@ -260,13 +277,19 @@ cdef class RouteTable:
             return 0
         found = self._full.get(key)
         if found is not None:
+            if (<Resource> found).account.blocked is not None:
+                return 0
             self.routed += 1
             return (<Resource> found).deliver(stanza, sender)
         if kind == KIND_IQ:
             return 0
         if type == TYPE_NONE or type == TYPE_CHAT or type == TYPE_NORMAL or type == TYPE_HEADLINE:
             found = self._bare.get(key)
-            if found is not None and not (<ConnectedAccount> found).waiting:
+            if (
+                found is not None
+                and not (<ConnectedAccount> found).waiting
+                and (<ConnectedAccount> found).blocked is None
+            ):
                 return self.deliver_bare(stanza, sender, <ConnectedAccount> found) > 0
         return 0
 
@@ -287,14 +310,16 @@ cdef class RouteTable:
         """To all available resources of non-negative priority (RFC 6121 8.5.2.1.1); how many there were."""
         return self.deliver_bare(stanza, sender, account)
 
-    def broadcast(self, list contacts not None, bytes head not None, bytes tail not None):
+    def broadcast(self, list contacts not None, bytes head not None, bytes tail not None, Resource sender not None):
         """Presence to the available resources of each connected contact (RFC 6121 4.2.2); deliveries made.
 
-        `contacts` holds normalized bare addresses; `head` and `tail` are those of `Stanza.split`.
+        `contacts` holds normalized bare addresses; `head` and `tail` are those of `Stanza.split`. Who is `separated`
+        from the sender gets nothing.
         """
         cdef ConnectedAccount account
         cdef Resource resource
         cdef int delivered = 0
+        cdef bint guarded
         head = head + b" to='"
         tail = b"'" + tail
         for key in contacts:
@@ -302,8 +327,9 @@ cdef class RouteTable:
             if found is None:
                 continue
             account = <ConnectedAccount> found
+            guarded = account.blocked is not None or sender.account.blocked is not None
             for resource in account.resources:
-                if resource._available:
+                if resource._available and not (guarded and separated(sender, resource)):
                     delivered += append(resource, part(head), part(account.wire), part(tail))
         self.routed += delivered
         return delivered

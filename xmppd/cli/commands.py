@@ -9,7 +9,7 @@ import select
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -511,3 +511,17 @@ def kick(context: click.Context, jid: str, as_json: bool) -> None:
 
 
 xmppd.add_command(conformance)
+
+
+@xmppd.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@as_json
+def bench(words: tuple[str, ...], as_json: bool) -> NoReturn:
+    """Measure what this machine carries: scripts/bench of the source tree, with the same words."""
+    script = Path(package.__file__).resolve().parents[1] / "scripts" / "bench"
+    if not script.exists():
+        raise click.ClickException(
+            "the benchmarks are part of the source tree, and this xmppd does not run from one; "
+            "run scripts/bench in a clone on this machine"
+        )
+    os.execv(script, [str(script), *words, *(["--json"] if as_json else [])])  # noqa: S606

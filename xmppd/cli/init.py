@@ -62,15 +62,20 @@ def _ca(folder: Path, domains: Sequence[str]) -> tuple[issue.Pair, dict[Path, Fi
     if os.path.exists(certificate) and os.path.exists(key):  # Path.exists raises where nobody may look
         try:
             ca = issue.Pair(certificate.read_bytes(), key.read_bytes())
-            issue.load_ca(ca)
+            others = [domain for domain in domains if not issue.covers(ca, domain)]
         except OSError as error:
             raise CommandError(f"{error.filename}: cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise CommandError(
                 f"{certificate} and {key} are there, but cannot be used: {error}; move them away"
             ) from None
+        if others:
+            raise CommandError(
+                f"{certificate} may not sign for {', '.join(others)}; move it and its key away for a new CA, "
+                "which clients then have to trust"
+            )
         return ca, {}
-    ca = issue.make_ca(f"xmppd CA of {domains[0]} {secrets.token_hex(2)}")
+    ca = issue.make_ca(f"xmppd CA of {domains[0]} {secrets.token_hex(2)}", only_for=domains)
     return ca, {certificate: File(ca.certificate, 0o644), key: File(ca.key, 0o600)}
 
 
@@ -84,7 +89,7 @@ def plan(
     path = folder / "xmppd.toml"
     written = text(domains, profile, listeners)
     config = parse(written, path)
-    ca, files = _ca(folder / "tls", domains)
+    ca, files = _ca(folder / "tls", [domain.name for domain in config.domains])
     for domain in config.domains:
         pair = issue.issue(ca, domain.name)
         assert domain.key.path is not None

@@ -110,6 +110,9 @@ class Launcher(Protocol):
     def renew_certificate(self, domain: str) -> None:
         """Give a domain a new certificate of the same CA, without a restart."""
 
+    def use_certificate(self, domain: str, chain: str, key: str) -> None:
+        """Give a domain a certificate with what is to be sent behind it, and its key, in PEM, without a restart."""
+
     def dns_records(self, domain: str) -> str:
         """What the product tells the administrator to put into the DNS, in zone file format."""
 
@@ -201,6 +204,9 @@ class ChildLauncher:
 
     def renew_certificate(self, domain: str) -> None:
         self._do("renew_certificate", domain=domain)
+
+    def use_certificate(self, domain: str, chain: str, key: str) -> None:
+        self._do("use_certificate", domain=domain, chain=chain, key=key)
 
     def dns_records(self, domain: str) -> str:
         return str(self._do("dns_records", domain=domain))

@@ -125,6 +125,12 @@ class Site:
             self.launcher.renew_certificate(domain)
         self.note(f"the certificate of {domain} was renewed")
 
+    def use_certificate(self, domain: str, chain: str, key: str) -> None:
+        """Let the server have this certificate, without a restart."""
+        with self._launcher_asked():
+            self.launcher.use_certificate(domain, chain, key)
+        self.note(f"{domain} was given another certificate")
+
     def dns_records(self, domain: str) -> str:
         """What the product tells the administrator to put into the DNS."""
         with self._launcher_asked():

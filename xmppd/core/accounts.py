@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeGuard
 
-from xmppd._fast.route import ConnectedAccount, Resource, RouteTable
+from xmppd._fast.route import ConnectedAccount, Resource, RouteTable, in_block_list
 from xmppd.core.offline import Mailbox
 from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
@@ -60,6 +60,9 @@ class Records(Protocol):
     ) -> bool:
         """Commit documents, an empty one for none; False: the account's would be more than `max_bytes` together."""
 
+    async def block(self, account_id: int, add: Sequence[str], remove: Sequence[str]) -> None:
+        """Commit a change of an account's block list."""
+
     async def saw(self, seen: Sequence[tuple[int, Seen]]) -> None:
         """Commit when accounts left."""
 
@@ -83,6 +86,7 @@ class Account:
         "_hosts",
         "_records",
         "account_id",
+        "blocked",
         "farewell",
         "jid",
         "mailbox",
@@ -95,6 +99,8 @@ class Account:
         self.account_id = record.id
         self.roster = Roster(record.version, record.items)
         self.mailbox = Mailbox(record.waiting)
+        # normalized addresses, None for none (XEP-0191); changed by core.blocking
+        self.blocked: frozenset[bytes] | None = frozenset(map(str.encode, record.blocked)) or None
         self.uses = 0  # see Accounts.hold
         self.farewell = ""  # the status of its last unavailable presence
         self._records = records
@@ -103,7 +109,11 @@ class Account:
 
     def shows_to(self, contact: JID) -> bool:
         """Whether the contact, a bare address, sees the account's presence."""
-        return self.roster.shows_to(contact)
+        return self.roster.shows_to(contact) and not self.blocks(contact)
+
+    def blocks(self, jid: JID) -> bool:
+        """Whether the account has blocked an address; never one of its own resources."""
+        return self.blocked is not None and jid.bare != self.jid and in_block_list(jid.norm, self.blocked)
 
     @property
     def audience(self) -> Audience:
@@ -112,7 +122,7 @@ class Account:
         if self._audience is None or self._audience.subscribers is not subscribers:
             remote = [key for key in subscribers if _domain(key) not in self._hosts]
             local = [key for key in subscribers if _domain(key) in self._hosts] if remote else subscribers
-            self._audience = Audience(subscribers, local, [JID.parse(key.decode()) for key in remote])
+            self._audience = Audience(subscribers, local, [JID.kept(key) for key in remote])
         return self._audience
 
     async def put(self, item: RosterItem) -> None:
@@ -220,6 +230,7 @@ class Accounts:
     def connected(self, account: Account, at: ConnectedAccount) -> None:
         """A resource is bound: the account stays in memory as long as one is."""
         at.account = account
+        at.blocked = account.blocked
         at.waiting = account.mailbox.undelivered > 0
         self._idle.pop(account.jid.norm, None)
 

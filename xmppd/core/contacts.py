@@ -8,17 +8,17 @@ takes (`_pass_on`). Each side's roster changes in its own account's queue, after
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 from xml.sax.saxutils import quoteattr
 
 from msgspec.structs import replace
 
 from xmppd import events
 from xmppd._fast.reader import Stanza
-from xmppd._fast.route import Resource, fan_out
+from xmppd._fast.route import Resource
 from xmppd.core import presence
 from xmppd.core.accounts import Account, Refused, owns
 from xmppd.core.presence import presence_xml
+from xmppd.core.push import push as push_to
 from xmppd.core.roster import is_empty, item_xml, moved
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
@@ -27,8 +27,6 @@ from xmppd.jid import JID
 from xmppd.records import RosterItem
 
 SUBSCRIPTION_TYPES = frozenset(OUTBOUND)
-
-_PUSHES = count(1)  # an id of its own for each push, whether or not it brings a new version
 
 
 def _nothing() -> None:
@@ -131,6 +129,11 @@ def inbound(
         item = before or RosterItem(str(contact), listed=False)
         step = INBOUND[type_][account.roster.state(contact)]
         reply, passes, state = step.reply, step.passes, step.after
+        if account.blocks(contact):  # XEP-0191 3.3: no word of it; but the two rosters stay in step
+            if type_ == "subscribe":
+                then()
+                return
+            reply, passes = None, False
         approved = type_ == "subscribe" and state.pending_in and item.approved
         if approved:  # 3.4.2: before it was asked
             reply, passes, state = "subscribed", False, OUTBOUND["subscribed"][state].after
@@ -209,23 +212,14 @@ def removed_xml(contact: str) -> bytes:
 
 
 def send_push(site: Site, account: Account, to: list[Resource], item: bytes, version: int) -> None:
-    """One changed item to some resources, with the version it brings (2.6.3).
-
-    It says `from`, which could be left out: Profanity 0.15.0 believes no push without. No push overtakes a roster
-    result that is held back.
-    """
-    head = b"<iq type='set' from='" + account.jid.wire + b"' id='push-" + str(next(_PUSHES)).encode() + b"'"
-    tail = b"><query xmlns='jabber:iq:roster' ver='" + str(version).encode() + b"'>" + item + b"</query></iq>"
-    at_once = []
-    for resource in to:
-        if not site.acceptance.behind(resource, head + b" to='" + resource.jid.wire + b"'" + tail):
-            at_once.append(resource)
-    fan_out(at_once, head, tail)
+    """One changed item to some resources, with the version it brings (2.6.3)."""
+    query = b"<query xmlns='jabber:iq:roster' ver='" + str(version).encode() + b"'>" + item + b"</query>"
+    push_to(site, account, to, query)
 
 
 def cancel(site: Site, user: JID, item: RosterItem) -> None:
     """The stanzas that end what an item that was removed held: both directions (RFC 6121 2.5.2; 6-30)."""
-    contact = JID.parse(item.jid)
+    contact = JID.kept(item.jid)
     if item.subscription in ("to", "both") or item.ask:
         _pass_on(site, user, contact, "unsubscribe", presence_xml("unsubscribe", user, contact))
     if item.subscription in ("from", "both"):

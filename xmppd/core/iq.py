@@ -88,7 +88,7 @@ def answer(routes: Routes, request: Request, scope: Scope) -> None:
         bounce(sender, stanza, StanzaError("service-unavailable"))
         return
     try:
-        result = feature(request)
+        result = feature(request) if scope is not Scope.ACCOUNT else _for_account(feature, request)
     except Exception as error:
         _refuse(request, error)
         return
@@ -96,6 +96,15 @@ def answer(routes: Routes, request: Request, scope: Scope) -> None:
         reply(request, result)
     else:
         request.site.spawn(_answer_later(request, result))
+
+
+async def _for_account(feature: Feature, request: Request) -> bytes | None:
+    """Answer for another account, in memory by then, unless it has blocked who asks (XEP-0191 3.3)."""
+    account = await request.site.accounts.load(request.to)
+    if account is not None and account.blocks(request.sender.jid):
+        raise StanzaError("service-unavailable")
+    result = feature(request)
+    return result if isinstance(result, bytes) else await result
 
 
 async def _answer_later(request: Request, result: Awaitable[bytes | None]) -> None:

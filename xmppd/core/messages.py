@@ -67,6 +67,10 @@ class Messages:
         connected = self._site.table.bare(to.bare.norm)
         match = self._site.table.full(to.norm)
 
+        # whom the account has blocked (XEP-0191)
+        if account is not None and account.blocks(sender.jid):
+            raise StanzaError("service-unavailable")
+
         # what only we may say of an account's messages
         stanza = without_forgeries(to.bare, stanza)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import urandom
 from typing import TYPE_CHECKING, Final
 
 from xmppd import clock, ns
@@ -45,6 +45,9 @@ class OfflineSettings:
     page_messages: int = 200  # read and sent at a time
     page_bytes: int = 65_536
     drains: int = 4  # pages read at a time, for all accounts
+
+
+Behind = deque[tuple[int, Resource, Stanza, JID]]
 
 
 class Mailbox:
@@ -84,8 +87,8 @@ class Mailbox:
         self.busy = False  # a page is asked for, or has not been taken yet
         # what comes behind this place came while somebody was there: it is for all who are
         self.live_from = 0
-        # messages that are not kept, with their place among those that are
-        self.behind: deque[tuple[int, Resource, Stanza, JID]] = deque()
+        # messages that are not kept, with their place among those that are; None: an empty deque has 600 bytes
+        self.behind: Behind | None = None
 
 
 _Row = tuple["Account", int, bytes, Resource, Stanza]
@@ -194,6 +197,8 @@ class Offline:
         box = account.mailbox
         if box.reader is None:
             return False
+        if box.behind is None:
+            box.behind = deque()
         if len(box.behind) >= self._site.settings.offline.page_messages:
             raise StanzaError("resource-constraint", app="page_messages")
         box.behind.append((box.last, sender, stanza, to))
@@ -288,7 +293,9 @@ class Offline:
         octets = 0
         for place, data in rows:
             while box.behind and box.behind[0][0] < place:
-                self._pass_by(box, reader.account)
+                self._pass_by(box.behind, reader.account)
+            if _is_unwanted(account, data):
+                continue
             reader.send(data)
             octets += len(data)
             if place > box.live_from:
@@ -300,13 +307,13 @@ class Offline:
         box.undelivered -= len(rows)
         if not box.undelivered:
             while box.behind:
-                self._pass_by(box, reader.account)
+                self._pass_by(box.behind, reader.account)
             self._show(account)
         count("offline_delivered", len(rows))
         reader.conn.when_taken(partial(self._taken, account, reader))
 
-    def _pass_by(self, box: Mailbox, connected: ConnectedAccount) -> None:
-        _, sender, stanza, _ = box.behind.popleft()
+    def _pass_by(self, behind: Behind, connected: ConnectedAccount) -> None:
+        _, sender, stanza, _ = behind.popleft()
         self._site.table.deliver_to_bare(stanza, sender, connected)
 
     def _taken(self, account: Account, reader: Resource) -> None:
@@ -359,6 +366,14 @@ class Offline:
             connected.waiting = account.mailbox.undelivered > 0
 
 
+def _is_unwanted(account: Account, data: bytes) -> bool:
+    """Whether its sender has been blocked since it was kept (XEP-0191 3.3)."""
+    if account.blocked is None:
+        return False
+    sender = Stanza.parse(data).from_
+    return sender is not None and account.blocks(JID.kept(sender))
+
+
 # ---- what is kept, and how
 
 _HINT_STORE: Final = (ns.HINTS, "store")
@@ -399,7 +414,7 @@ def stamped(stanza: Stanza, sender: Resource, account: JID, stamp: bytes) -> byt
             b"'/><stanza-id xmlns='urn:xmpp:sid:0' by='",
             account.wire,
             b"' id='",
-            secrets.token_hex(12).encode(),
+            urandom(12).hex().encode(),
             b"'/>",
         )
     )

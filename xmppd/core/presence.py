@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from xml.sax.saxutils import quoteattr
 
 from xmppd import ns
 from xmppd._fast.reader import Stanza
-from xmppd._fast.route import Resource, fan_out, show_presence
+from xmppd._fast.route import Resource, fan_out, in_block_list, separated, show_presence
 from xmppd.core.accounts import Account, Refused
 from xmppd.core.activity import STATUS_CHARACTERS
 from xmppd.core.delivery import Fate, Form, State
@@ -65,7 +66,7 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     for to in directed or ():
         # 4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)
         if not _hears(site, sender, to):
-            _pass_on(site, to, head + b" to='" + to.wire + b"'" + tail)
+            _pass_on(site, to, head + b" to='" + to.wire + b"'" + tail, sender.jid)
     if not sender.available:
         return
     account: Account = sender.account.account
@@ -92,11 +93,12 @@ def _priority(stanza: Stanza) -> int:
 def _broadcast(site: Site, sender: Resource, head: bytes, tail: bytes) -> None:
     account: Account = sender.account.account
     audience = account.audience
-    site.table.broadcast(audience.local, head, tail)
+    site.table.broadcast(audience.local, head, tail, sender)
     for contact in audience.remote:
-        site.remote.send(contact, head + b" to='" + contact.wire + b"'" + tail, unheard)
+        if not account.blocks(contact):
+            site.remote.send(contact, head + b" to='" + contact.wire + b"'" + tail, unheard)
     # 4.2.2, 4.4.2: the account's own available resources, the sending one too
-    site.table.broadcast([sender.account.key], head, tail)
+    site.table.broadcast([sender.account.key], head, tail, sender)
 
 
 def _hears(site: Site, sender: Resource, to: JID) -> bool:
@@ -115,24 +117,28 @@ def _greet(site: Site, newcomer: Resource) -> None:
     account: Account = newcomer.account.account
     for item in account.roster:
         if item.subscription in ("to", "both"):
-            _look_up(site, newcomer, JID.parse(item.jid))
-        if item.pending_in is not None:
+            look_up(site, newcomer, JID.kept(item.jid))
+        if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
             newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
     for resource in newcomer.account.resources:
         if resource is not newcomer:
             show_presence(resource, [newcomer], newcomer.account.wire)
 
 
-def _look_up(site: Site, newcomer: Resource, contact: JID) -> None:
+def look_up(site: Site, newcomer: Resource, contact: JID) -> None:
     """A contact's presence for a new resource: by a probe, or where it is known here, without (8-4)."""
     user = newcomer.jid.bare
+    account: Account = newcomer.account.account
+    if account.blocks(contact):
+        return
     if contact.domain not in site.hosts:
         site.remote.send(contact, presence_xml("probe", user, contact), unheard)  # 8-7
         return
     connected = site.table.bare(contact.norm)
     if connected is not None and connected.account.shows_to(user):
         for resource in connected.resources:
-            show_presence(resource, [newcomer])
+            if not separated(resource, newcomer):
+                show_presence(resource, [newcomer])
 
 
 # probes
@@ -171,6 +177,8 @@ def answer_probe(site: Site, prober: JID, asked: JID, id_: str | None, to: Resou
 
     def answer(account: Account | None) -> None:
         contact = asked.bare
+        if account is not None and account.blocks(prober):
+            return  # XEP-0191 3.3
         if account is None or not (account.shows_to(prober.bare) or prober.bare == contact):
             resource = site.table.full(asked.norm)
             if (
@@ -224,18 +232,31 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
         bounce(sender, stanza, error)
 
     # 5-2.a: 'to' as it was written
-    _pass_on(site, to, stanza.render(from_=sender.jid.wire, lang=sender.lang), refused)
+    _pass_on(site, to, stanza.render(from_=sender.jid.wire, lang=sender.lang), sender.jid, refused)
 
 
-def _pass_on(site: Site, to: JID, stanza: bytes, refused: Refused = unheard) -> None:
+def end_directed(site: Site, user: JID, told: Container[JID], blocked: frozenset[bytes]) -> None:
+    """Whoever of the `blocked` was sent directed presence hears that it is over, except who was `told`."""
+    for resource in _resources(site, user):
+        directed = resource.directed or {}
+        for to in [to for to in directed if to.bare != user and in_block_list(to.norm, blocked)]:
+            del directed[to]
+            if to.bare not in told:
+                _pass_on(site, to, presence_xml("unavailable", resource.jid, to), resource.jid)
+
+
+def _pass_on(site: Site, to: JID, stanza: bytes, from_: JID, refused: Refused = unheard) -> None:
     if to.domain in site.hosts:
-        deliver(site, to, stanza)
+        deliver(site, to, stanza, from_)
     else:
         site.remote.send(to, stanza, refused)
 
 
-def deliver(site: Site, to: JID, stanza: bytes) -> None:
-    """RFC 6121 8.5: a full address that is connected, else all available resources of the account."""
+def deliver(site: Site, to: JID, stanza: bytes, from_: JID) -> None:
+    """RFC 6121 8.5: a full address that is connected, else all available resources of the account; XEP-0191 3.3."""
+    account = site.accounts.get(to.bare)
+    if account is not None and account.blocks(from_):
+        return
     resource = site.table.full(to.norm)
     if resource is not None:
         tell([resource], stanza)
@@ -268,19 +289,25 @@ def tell(resources: list[Resource], stanza: bytes) -> None:
 
 
 def show(site: Site, user: JID, contact: JID) -> None:
-    """3.1.5: the contact, newly subscribed, gets the presence of each available resource of the user."""
+    """3.1.5: the contact, newly subscribed, gets the presence of each available resource of the user.
+
+    Or one resource of the contact does, that is not blocked any more (XEP-0191 3.4).
+    """
     account = site.accounts.get(user)
-    if account is None or not account.shows_to(contact):
+    if account is None or not account.shows_to(contact.bare):
         return  # cancelled since
-    viewers = available(site, contact)
+    viewers = [r for r in available(site, contact.bare) if contact.is_bare or r.jid == contact]
     for resource in available(site, user):
         if contact.domain in site.hosts:
-            show_presence(resource, viewers, contact.wire)
+            show_presence(resource, [v for v in viewers if not separated(resource, v)], contact.wire)
         elif (current := resource.presence(contact.wire)) is not None:
             site.remote.send(contact, current, unheard)
 
 
 def hide(site: Site, user: JID, contact: JID) -> None:
     """3.2.2, 3.3.3: the contact, no longer subscribed, gets unavailable presence of each available resource."""
+    account = site.accounts.get(user)
+    if account is None or account.blocks(contact):
+        return  # it was told when it was blocked
     for resource in available(site, user):
-        _pass_on(site, contact, presence_xml("unavailable", resource.jid, contact))
+        _pass_on(site, contact, presence_xml("unavailable", resource.jid, contact), resource.jid)

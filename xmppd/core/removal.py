@@ -38,7 +38,7 @@ async def _take_out(site: Site, address: JID, account: Account | None) -> None:
     if item is None:
         return
     await account.remove(item)
-    resources = presence.interested(site, account.jid)
+    resources = presence.interested(site, account.jid) if not account.blocks(address) else []
     if item.subscription in ("from", "both") or item.pending_in is not None:
         presence.tell(resources, presence.presence_xml("unsubscribe", address, account.jid))
     if item.subscription in ("to", "both") or item.ask:

@@ -125,6 +125,10 @@ class Roster:
         """The item of a contact, listed or not."""
         return self._items.get(contact.norm)
 
+    def named(self, address: str) -> RosterItem | None:
+        """The item of this very name, which may be from a time when `addresses.rules` were others."""
+        return self._items.get(address.encode())
+
     def state(self, contact: JID) -> State:
         """The subscription state towards a contact; none at all is NONE (RFC 6121 A.1)."""
         item = self._items.get(contact.norm)

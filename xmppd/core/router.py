@@ -6,9 +6,11 @@ nobody, a served host, a local account, a foreign domain.
 
 from __future__ import annotations
 
+from xmppd import ns
 from xmppd._fast.reader import Stanza
-from xmppd._fast.route import Resource
+from xmppd._fast.route import Resource, separated
 from xmppd.core import contacts, iq, presence
+from xmppd.core.accounts import Account
 from xmppd.core.delivery import Fate, State, form
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.core.subscription import SubscriptionType
@@ -32,6 +34,8 @@ class Router:
         try:
             text = stanza.to
             to = JID.parse(text, allow_unassigned=True) if text is not None else None
+            if to is not None and sender.account.blocked is not None:
+                _may_write(sender, to)
             self._by_kind[stanza.name](sender, stanza, to)
         except JIDError as error:
             bounce(sender, stanza, StanzaError("jid-malformed", str(error)))
@@ -75,7 +79,8 @@ class Router:
         elif type_ == "error":
             resource = self.site.table.full(to.norm)
             if resource is not None:
-                resource.relay(stanza, sender)
+                if not separated(resource, sender):
+                    resource.relay(stanza, sender)
             elif not at_home:
                 self.site.remote.send(to, stanza.render(from_=sender.jid.wire, lang=sender.lang), unheard)
         else:
@@ -92,7 +97,7 @@ class Router:
         elif type_ == "probe":
             presence.receive_probe(self.site, from_, to, stanza.id)
         elif type_ in BROADCAST_TYPES or type_ == "error":
-            presence.deliver(self.site, to, stanza.render(from_=from_.wire))
+            presence.deliver(self.site, to, stanza.render(from_=from_.wire), from_)
 
     # IQ (RFC 6120 8.2.3, 10.3.3, RFC 6121 8.5)
 
@@ -116,6 +121,10 @@ class Router:
                 iq.answer(self.routes, iq.Request(self.site, sender, stanza, to), iq.Scope.HOST)
             return
         match = self.site.table.full(to.norm)
+        if match is not None and separated(match, sender):
+            if asks:
+                raise StanzaError("service-unavailable")
+            return
         # whether there is such an account is for the feature to see: all it may say differs in nothing else
         fate = self.site.settings.delivery[
             "iq request" if asks else "iq answer", form(to, match), State.OFFLINE
@@ -141,3 +150,10 @@ class Router:
     def _check_domain(self, to: JID) -> None:
         if to.domain not in self.site.hosts:
             raise StanzaError("remote-server-not-found")
+
+
+def _may_write(sender: Resource, to: JID) -> None:
+    """StanzaError if the sender's account has blocked the address (XEP-0191 3.3)."""
+    account: Account = sender.account.account
+    if account.blocks(to):
+        raise StanzaError("not-acceptable", type="cancel", app="blocked", app_ns=ns.BLOCKING_ERRORS)

@@ -42,6 +42,7 @@ class CoreSettings:
     roster_bytes: int = 786_432
     roster_cache_bytes: int = 16_777_216
     document_bytes: int = 262_144
+    block_list_bytes: int = 65_536
     account_jobs: int = 1000
     idle_accounts: int = 1000
     delivery: Table = field(default_factory=lambda: UC)

@@ -59,20 +59,20 @@ async def _changes(request: Request, known: int) -> None:
 
 async def set_(request: Request) -> bytes:
     """RFC 6121 2.3 to 2.5: add, change or remove one item; answered after the commit, then pushed."""
-    contact, wish = _read(request)
+    address, wish = _read(request)
 
     async def change(account: Account) -> None:
         if wish is None:
-            await _remove(request, account, contact)
+            await _remove(request, account, address)
         else:
-            await _update(request, account, contact, wish)
+            await _update(request, account, wish)
 
     await in_turn(request, change)
     return b""
 
 
-def _read(request: Request) -> tuple[JID, RosterItem | None]:
-    """The contact of a roster set and how its item should be, None for removed; StanzaError as RFC 6121 2.3.3 says."""
+def _read(request: Request) -> tuple[str, RosterItem | None]:
+    """The address in a roster set and how the item should be, None for removed; StanzaError as RFC 6121 2.3.3 says."""
     limits = request.site.settings
     items = list(request.payload)
     if len(items) != 1 or items[0].name != "item" or items[0].ns != ns.ROSTER:
@@ -81,15 +81,12 @@ def _read(request: Request) -> tuple[JID, RosterItem | None]:
     address = element.get("jid")
     if address is None:
         raise StanzaError("bad-request", "a roster item has a 'jid'")
-    try:
-        contact = JID.parse(address)
-    except JIDError as error:
-        raise StanzaError("jid-malformed", str(error)) from None
-    if contact == request.sender.jid.bare:
-        raise StanzaError("not-allowed", "an account is not its own contact")
     # 2.1.2.5: of the subscription only "remove" is the client's to say
     if element.get("subscription") == "remove":
-        return contact, None
+        return address, None
+    contact = _parsed(address)
+    if contact == request.sender.jid.bare:
+        raise StanzaError("not-allowed", "an account is not its own contact")
     name = element.get("name") or ""
     groups = [child.text() for child in element if child.name == "group" and child.ns == ns.ROSTER]
     if len(set(groups)) != len(groups):
@@ -100,11 +97,18 @@ def _read(request: Request) -> tuple[JID, RosterItem | None]:
         raise StanzaError("not-acceptable", app="roster_groups")
     if any(len(text.encode()) > limits.roster_name_bytes for text in (name, *groups)):
         raise StanzaError("not-acceptable", app="roster_name_bytes")
-    return contact, RosterItem(str(contact), name=name, groups=tuple(groups))
+    return address, RosterItem(str(contact), name=name, groups=tuple(groups))
 
 
-async def _update(request: Request, account: Account, contact: JID, wish: RosterItem) -> None:
-    before = account.roster.get(contact)
+def _parsed(address: str) -> JID:
+    try:
+        return JID.parse(address)
+    except JIDError as error:
+        raise StanzaError("jid-malformed", str(error)) from None
+
+
+async def _update(request: Request, account: Account, wish: RosterItem) -> None:
+    before = account.roster.named(wish.jid)
     item = replace(before or wish, name=wish.name, groups=wish.groups, listed=True)
     if item != before:
         account.roster.make_room(item, request.site.settings)
@@ -112,14 +116,14 @@ async def _update(request: Request, account: Account, contact: JID, wish: Roster
     contacts.push(request.site, account, item)
 
 
-async def _remove(request: Request, account: Account, contact: JID) -> None:
+async def _remove(request: Request, account: Account, address: str) -> None:
     """RFC 6121 2.5: cancel both subscriptions, then forget the item."""
-    before = account.roster.get(contact)
+    before = account.roster.named(address) or account.roster.get(_parsed(address))
     if before is None or not before.listed:
         raise StanzaError("item-not-found")  # 6-31
     # a request that is not answered yet stays
     await account.put(RosterItem(before.jid, pending_in=before.pending_in, listed=False))
-    contacts.push(request.site, account, None, removed=contact)
+    contacts.push(request.site, account, None, removed=JID.kept(before.jid))
     contacts.cancel(request.site, account.jid, before)  # 6-30
 
 

@@ -90,7 +90,7 @@ class _Live:
 
     async def _tell(self, account: JID, holders: Iterable[Holder]) -> None:
         site = self._server.site
-        held = [(JID(holder.local, holder.domain), JID.parse(holder.item.jid)) for holder in holders]
+        held = [(JID(holder.local, holder.domain), JID.kept(holder.item.jid)) for holder in holders]
         removal.tell_contacts(site, account, held)
         await site.accounts.settle()
 

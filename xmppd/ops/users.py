@@ -143,7 +143,7 @@ class Users:
         deleted = await self._store.accounts.delete(local, domain)
         ended = self._live.end(jid, SaslFailure("not-authorized"))
         await self._live.removed(jid, deleted)
-        contacts = (JID.parse(item.jid) for item in deleted.roster if item.listed)
+        contacts = (JID.kept(item.jid) for item in deleted.roster if item.listed)
         return {
             "jid": str(jid),
             "sessions_ended": ended,

@@ -90,6 +90,9 @@ def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pai
     )
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
@@ -126,12 +129,13 @@ def make_ca(
     name: str,
     *,
     days: int = CA_DAYS,
-    only_for: Sequence[str] = (),
+    only_for: Sequence[str],
     now: datetime.datetime | None = None,
 ) -> Pair:
     """A self-signed CA called `name`, valid for `days`.
 
-    `only_for`: domains (and those below) it may sign for, as a critical name constraint; empty: any.
+    `only_for`: the domains (and those below) it may sign for, as a critical name constraint (RFC 5280 4.2.1.10):
+    whoever steals its key can be nobody else to those who trust it.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -145,17 +149,36 @@ def make_ca(
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
     )
-    if only_for:
-        permitted: list[x509.GeneralName] = []
-        for domain in only_for:
-            if address := ip_literal(domain):
-                permitted.append(x509.IPAddress(ipaddress.ip_network(address)))
-            else:
-                permitted.append(x509.DNSName(a_label(domain)))
-        builder = builder.add_extension(
-            x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None), critical=True
-        )
+    hosts = [a_label(each) for each in only_for if not ip_literal(each)]
+    networks = [ipaddress.ip_network(address) for each in only_for if (address := ip_literal(each))]
+    # a kind of name of which none is permitted is not constrained, so all of it is excluded; "" is every host
+    no_hosts = [] if hosts else [""]
+    permitted_versions = {network.version for network in networks}
+    every = map(ipaddress.ip_network, ("0.0.0.0/0", "::/0"))
+    no_networks = [network for network in every if network.version not in permitted_versions]
+
+    def trees(hosts: list[str], networks: list[Network]) -> list[x509.GeneralName] | None:
+        return [*map(x509.DNSName, hosts), *map(x509.IPAddress, networks)] or None
+
+    constraints = x509.NameConstraints(trees(hosts, networks), trees(no_hosts, no_networks))
+    builder = builder.add_extension(constraints, critical=True)
     return _pair(builder.sign(key, hashes.SHA256()), key)
+
+
+def covers(ca: Pair, domain: str) -> bool:
+    """Whether `ca` may sign for `domain`: its name constraint, if it has one, permits that. ValueError as `load_ca`."""
+    from cryptography import x509
+
+    try:
+        constraint = load_ca(ca)[0].extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return True
+    permitted = constraint.permitted_subtrees or []
+    if address := ip_literal(domain):
+        networks = (each.value for each in permitted if isinstance(each, x509.IPAddress))
+        return any(isinstance(network, Network) and address in network for network in networks)
+    host = "." + a_label(domain)
+    return any(isinstance(each, x509.DNSName) and host.endswith("." + each.value) for each in permitted)
 
 
 def issue(
@@ -174,8 +197,10 @@ def issue(
     now = now or utc_now()
     issuer, issuer_key = load_ca(ca)
     key = ec.generate_private_key(ec.SECP256R1())
-    # RFC 5280: at most 64 characters; nobody compares it where a subjectAltName stands
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain[:64])])
+    # RFC 5280: at most 64 characters. Nobody compares it where a subjectAltName stands; but where that holds no
+    # dNSName, OpenSSL and GnuTLS take a common name for one, and hold it against the constraints of the CA
+    kind = x509.NameOID.ORGANIZATION_NAME if ip_literal(domain) else x509.NameOID.COMMON_NAME
+    subject = x509.Name([x509.NameAttribute(kind, domain[:64])])
     end = min(now + datetime.timedelta(days=days), issuer.not_valid_after_utc)
     start = max(now - _BACKDATED, issuer.not_valid_before_utc)
     certificate = (

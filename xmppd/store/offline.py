@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
+from typing import Final
 
 from xmppd.records import Row, Waiting
 from xmppd.store.readers import Readers
 from xmppd.store.writer import Writer
 
-_INSERT = "INSERT INTO offline (account_id, place, stanza) VALUES (?, ?, ?)"
+# many rows by one statement: each step of a statement gives up Python's lock, which the event loop is using
+_INSERTS: Final = {
+    rows: "INSERT INTO offline (account_id, place, stanza) VALUES " + ", ".join(["(?, ?, ?)"] * rows)  # noqa: S608 (question marks only)
+    for rows in (64, 8, 1)
+}
 
 
 class Offline:
@@ -28,13 +34,13 @@ class Offline:
         def work(connection: sqlite3.Connection) -> set[int]:
             connection.execute("SAVEPOINT kept")
             try:
-                connection.executemany(_INSERT, rows)
+                _insert(connection, rows)
                 gone: set[int] = set()
             except sqlite3.IntegrityError:  # of a foreign key: an account was deleted a moment ago
                 connection.execute("ROLLBACK TO kept")
                 sql = "SELECT 1 FROM account WHERE id = ?"
                 gone = {row[0] for row in rows if connection.execute(sql, row[:1]).fetchone() is None}
-                connection.executemany(_INSERT, [row for row in rows if row[0] not in gone])
+                _insert(connection, [row for row in rows if row[0] not in gone])
             connection.execute("RELEASE kept")
             return gone
 
@@ -66,6 +72,14 @@ class Offline:
         await self._writer.submit(
             "DELETE FROM offline WHERE account_id = ? AND place <= ?", (account_id, up_to)
         )
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    done = 0
+    for size, statement in _INSERTS.items():
+        while len(rows) - done >= size:
+            connection.execute(statement, tuple(chain.from_iterable(rows[done : done + size])))
+            done += size
 
 
 def waiting_of(connection: sqlite3.Connection, account_id: int) -> Waiting:

@@ -10,6 +10,7 @@ import msgspec
 
 from xmppd import clock
 from xmppd.records import AccountRecord, RosterChange, RosterItem, Subscription
+from xmppd.store.blocks import blocked_by
 from xmppd.store.errors import NoSuchAccount, RosterFull
 from xmppd.store.offline import waiting_of
 from xmppd.store.readers import Readers
@@ -63,7 +64,11 @@ class Rosters:
                 return None
             account_id, version = row
             return AccountRecord(
-                account_id, version, items_of(connection, account_id), waiting_of(connection, account_id)
+                account_id,
+                version,
+                items_of(connection, account_id),
+                waiting_of(connection, account_id),
+                blocked_by(connection, account_id),
             )
 
         return await self._readers.read(work)

@@ -14,6 +14,7 @@ from typing import Final, Literal, Self, TypeVar
 from xmppd import clock
 from xmppd.events import fields
 from xmppd.store.accounts import Accounts
+from xmppd.store.blocks import Blocks
 from xmppd.store.documents import Documents
 from xmppd.store.errors import StoreError, StoreInUse, explain
 from xmppd.store.lock import DirectoryLock, holder, in_use
@@ -94,6 +95,7 @@ class Store:
         self.rosters = Rosters(writer, readers, removals=settings.roster_removals)
         self.offline = Offline(writer, readers)
         self.documents = Documents(writer, readers)
+        self.blocks = Blocks(writer)
 
     @classmethod
     def open(cls, directory: Path | str, settings: StoreSettings | None = None) -> Self:

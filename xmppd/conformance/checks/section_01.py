@@ -42,7 +42,7 @@ def one_tcp_connection_serves_the_whole_session(site: Site) -> None:
 @check("1-1.2")
 def a_silent_client_is_dropped_by_the_idle_policy_only(site: Site) -> None:
     """RFC 6120 4.6: a client that answers pings stays; one that is silent gets an error and the closing tag."""
-    site.change(idle_timeout=0.5)
+    site.change(idle_timeout=1)
     alive, dead = site.login(0), site.login(1)
     for _ in range(3):  # which takes longer than the silent one is left alone
         ping = alive.wait_for("iq", type="get")
@@ -348,11 +348,11 @@ def after_its_closing_tag_the_server_waits_as_long_as_configured(site: Site) -> 
     """RFC 6120 4.4: without an answer the connection ends when the configured time has passed, not before."""
     site.change(close_timeout=2)
     client = site.login()
+    began = time.monotonic()  # before the server does: a slow machine makes no wait look shorter
     closed_by_the_server(site, client)
-    began = time.monotonic()
     client.expect_end()
     seconds = time.monotonic() - began
-    expect(1 < seconds < 4, f"the server waited {seconds:.1f} s for the closing tag, not 2 s")
+    expect(1.5 < seconds < 5, f"the server waited {seconds:.1f} s for the closing tag, not 2 s")
 
 
 @check("1-18.b")
@@ -842,10 +842,11 @@ def after_an_error_an_unanswered_connection_ends(site: Site) -> None:
     unbound.authenticated(site.account())
     too_early = f"<message to='{site.account(1).jid}'/>"
     for client, fault, least in (
-        (unbound, too_early, 0.7),
+        (unbound, too_early, 0.5),  # clocks of servers are coarse
         (site.login(), "<unknown/>", 0.0),
         (site.login(), "<message></presence>", 0.0),
     ):
+        began = time.monotonic()
         client.send(fault)
         event = client.next_solid()
         if fault == too_early and isinstance(event, Element) and event.get("type") == "error":
@@ -855,10 +856,9 @@ def after_an_error_an_unanswered_connection_ends(site: Site) -> None:
             f"expected a stream error, but {describe(event)}",
         )
         client.expect_closing_tag()
-        began = time.monotonic()
         client.expect_end()
         seconds = time.monotonic() - began
-        expect(least <= seconds < 3, f"behind {fault} the connection ended after {seconds:.1f} s, not 1 s")
+        expect(least <= seconds < 4, f"behind {fault} the connection ended after {seconds:.1f} s, not 1 s")
 
 
 @check("1-35.3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 import unicodedata
 from statistics import median
@@ -10,6 +11,7 @@ from typing import Final
 from cryptography import x509
 
 from xmppd.conformance import clienthello, sasl
+from xmppd.conformance.authority import chain_of
 from xmppd.conformance.check import check, expect
 from xmppd.conformance.client import Client, describe, mechanisms, sasl_condition, stream_header
 from xmppd.conformance.names import BIND, SASL, STREAMS, TLS
@@ -134,6 +136,30 @@ def the_chain_is_sent_without_the_root(site: Site) -> None:
     if site.subject.ca_file is None:
         raise CouldNotTest("the root is not known; give --ca")
     secured(site)  # verifies with the root alone
+    expect_no_root(site)
+
+
+@check("3-4.1")
+def chains_of_a_large_pki_are_sent_whole(site: Site) -> None:
+    """RFC 5246 7.4.2, UCR 2013 section 4: root, intermediate CA and certificate, with RSA and with ECDSA keys."""
+    if site.subject.launcher is None:
+        return  # shown with the certificate that was found
+    try:
+        for kind in ("RSA", "ECDSA"):
+            root, chain, key = chain_of(site.domain, kind)
+            site.use_certificate(site.domain, chain, key)
+            client = site.connect()
+            client.open()
+            client.start_tls(ssl.create_default_context(cadata=root))  # verifies the chain and the name
+            client.open()
+            sent = expect_no_root(site)
+            expect(sent == 2, f"of a certificate and its authority {sent} are sent")
+    finally:
+        site.renew_certificate(site.domain)
+
+
+def expect_no_root(site: Site) -> int:
+    """No root is among the certificates that the server sends; how many it sends."""
     client = site.connect()
     client.open()
     client.send(f"<starttls xmlns='{TLS}'/>")
@@ -149,6 +175,7 @@ def the_chain_is_sent_without_the_root(site: Site) -> None:
         certificate = x509.load_der_x509_certificate(der)
         site.note(f"certificate sent: {certificate.subject.rfc4514_string()}")
         expect(certificate.issuer != certificate.subject, "the root is among the certificates sent")
+    return len(chain)
 
 
 @check("3-4.2")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from xmppd.conformance.authority import Authority
+from xmppd.conformance.authority import Authority, write
 from xmppd.conformance.launcher import Facts, Settings, Unsupported
 from xmppd.conformance.launchers.process import ServerProcess, accepts, free_port, has_ipv6
 
@@ -123,6 +123,10 @@ class Scratch(ABC):
 
     def renew_certificate(self, domain: str) -> None:
         self.certificates[domain] = self._authority.issue(domain)
+        self.reload()
+
+    def use_certificate(self, domain: str, chain: str, key: str) -> None:
+        self.certificates[domain] = write(self.folder, domain, chain, key)
         self.reload()
 
     @abstractmethod

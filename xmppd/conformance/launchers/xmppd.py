@@ -223,6 +223,11 @@ class Xmppd:
         self._config.write_text(written, encoding="utf-8")
         self._here("reload")
 
+    def use_certificate(self, domain: str, chain: str, key: str) -> None:
+        for suffix, text in (("key", key), ("pem", chain)):
+            (self._folder / "tls" / f"{domain}.{suffix}").write_text(text, encoding="ascii")
+        self._here("reload")
+
     def dns_records(self, domain: str) -> str:
         done = self._run("-c", str(self._config), "dns", domain)
         if done.returncode == 2:

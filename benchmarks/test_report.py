@@ -1,0 +1,106 @@
+"""What a run is judged by, and what the report says of it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.figures import Figure, Sample, percentile
+from benchmarks.judge import PROFILES, goals, profile_named, verdicts
+from benchmarks.page import as_html
+from benchmarks.report import Report, as_data, conclusion, headline
+from benchmarks.rounds import Run, scenarios_of
+from benchmarks.scenarios import QUICK
+
+SAMPLE = Sample(1000, 1.0, 0.01, 0.5, latency_us={100.0: 990, 400.0: 10}, slot_s=0.1, timeline=(100,) * 10)
+IDLE = replace(SAMPLE, memory_kib=((1000, 16.0),))
+
+
+def a_run(**faults: int) -> Run:
+    """Every scenario with the same sample for us and a peer, which takes ten times the CPU and memory."""
+    run = Run(versions={"xmppd": "xmppd 1", "Prosody": "Prosody 13"})
+    for scenario in scenarios_of(QUICK):
+        sample = replace(IDLE if scenario.name == "idle" else SAMPLE, operations=1_000_000)
+        peer = replace(
+            sample, server_cpu_s=0.1, memory_kib=tuple((at, 10 * kib) for at, kib in sample.memory_kib)
+        )
+        for name in scenario.figures:
+            run.figures.append(Figure(name, "xmppd", scenario, (sample,) * 3))
+            run.figures.append(Figure(name, "Prosody", scenario, (peer,) * 3))
+    first = run.figures[0]
+    run.figures[0] = replace(first, samples=(replace(first.samples[0], faults=faults), *first.samples[1:]))
+    return run
+
+
+def a_report(run: Run, profile: str = "small") -> Report:
+    return Report(
+        run, profile_named(profile), "quick", 3, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), 60, 0
+    )
+
+
+@pytest.mark.parametrize(
+    "profile", sorted(path.stem for path in PROFILES.glob("*.toml") if path.stem != "any")
+)
+def test_a_good_run_passes(profile: str) -> None:
+    report = a_report(a_run(), profile)
+    assert [each.threshold for each in report.verdicts if not each.met] == []
+    assert headline(report) == "PASSED"
+
+
+def test_one_lost_delivery_and_it_is_not_passed() -> None:
+    report = a_report(a_run(lost=1))
+    assert headline(report) == "NOT PASSED"
+    assert "1 lost" in conclusion(report)
+
+
+def test_what_was_not_measured_is_not_passed() -> None:
+    run = a_run()
+    run.figures = [figure for figure in run.figures if figure.name != "storm"]
+    assert headline(a_report(run)) == "INCOMPLETE"
+
+
+def test_what_grows_with_the_site_is_not_passed() -> None:
+    run = a_run()
+    run.figures = [
+        replace(figure, samples=(replace(figure.samples[0], server_cpu_s=0.0125),) * 3)
+        if (figure.name, figure.subject) == ("message-large", "xmppd")
+        else figure
+        for figure in run.figures
+    ]
+    missed = [each for each in verdicts(profile_named("small"), run) if not each.met]
+    assert [each.threshold.figure for each in missed] == ["message-large"]
+    assert missed[0].value == pytest.approx(1.25)
+
+
+def test_goals_take_the_best_peer_that_lost_nothing() -> None:
+    run = a_run()
+    found = {goal.figure: goal for goal in goals(run)}
+    assert found["message-1"].peer_ratio == pytest.approx(10)
+    assert found["message-1"].peer_met
+    assert not found["message-16"].peer_met
+    assert found["idle"].peer_ratio == pytest.approx(10)
+    lossy = replace(run.figures[1].samples[0], server_cpu_s=0.001, faults={"lost": 1})
+    run.figures += [replace(figure, subject="lossy", samples=(lossy,)) for figure in run.figures[1::2]]
+    assert {goal.figure: goal.peer for goal in goals(run)}["message-1"] == "Prosody"
+
+
+def test_the_page_is_well_formed_and_loads_nothing() -> None:
+    page = as_html(a_report(a_run(doubled=2)))
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "<script" not in page
+    for plot in page.split("<svg")[1:]:
+        ElementTree.fromstring("<svg" + plot.split("</svg>")[0] + "</svg>")  # noqa: S314, our own
+    assert page.count("<svg") > 8
+    json.dumps(as_data(a_report(a_run())))
+
+
+def test_percentiles_are_those_of_all_values() -> None:
+    assert percentile({1.0: 98, 5.0: 1, 9.0: 1}, 0.5) == 1.0
+    assert percentile({1.0: 98, 5.0: 1, 9.0: 1}, 0.99) == 5.0
+    assert percentile({1.0: 98, 5.0: 1, 9.0: 1}, 1.0) == 9.0
+    assert percentile({}, 0.5) == 0.0
