@@ -447,12 +447,13 @@ class Server:
             self._stopping = asyncio.get_running_loop().create_task(self._stop())
 
     async def _stop(self) -> None:
-        """No new connections, system-shutdown to every stream, everything queued written."""
+        """No new connections, unavailable presence and system-shutdown to all, everything queued written."""
         await self._started.wait()
         self._supervisor.stopping()
         log.info("stopping", extra=fields(connections=self.c2s.connections))
         for _, opened in self.listeners:
             opened.close()
+        self.sessions.withdraw()
         await self.c2s.shut_down(self.net.connections)
         self.site.offline.remove_delivered()
         await self.site.drain()

@@ -53,8 +53,9 @@ def run_to_the_end(folder: Path, *words: str) -> tuple[subprocess.CompletedProce
 
 
 def test_this_server_meets_what_is_asked_of_instant_messaging(tmp_path: Path) -> None:
-    done, by_outcome = run_to_the_end(tmp_path, "--areas", "im", "--only", "6")
-    assert set(by_outcome) == {"met"}, done.stdout
+    done, by_outcome = run_to_the_end(tmp_path, "--areas", "im")
+    assert by_outcome.keys() == {"met", "not applicable"}, done.stdout
+    assert len(by_outcome["met"]) == 164, done.stdout
     assert done.returncode == 0
 
 

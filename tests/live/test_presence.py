@@ -87,6 +87,28 @@ def test_the_end_of_a_stream_is_told(pair):
     assert gone.get("to") == bare(ben)
 
 
+@pytest.mark.req("8-20.2")
+def test_a_stop_tells_each_of_all_others_before_its_stream_ends(make_site):
+    site = make_site()
+    with site.login("alice") as ann, site.login("bob") as ben, site.login("bob") as shy:
+        for client in (ann, ben):
+            roster(client)
+            client.present()
+        subscribe(ann, ben)
+        shy.send(f"<presence to='{bare(ann)}'/>")
+        ann.until("presence", from_=shy.jid)
+        site.process.terminate()
+        for client, others in ((ann, [ben.jid, shy.jid]), (ben, [ann.jid])):
+            told = []
+            while not (stanza := client.next()).tag.endswith("}error"):
+                if stanza.get("type") == "unavailable":
+                    told.append(stanza.get("from"))
+            assert sorted(told) == sorted([*others, client.jid])
+            client.send("</stream:stream>")
+        shy.send("</stream:stream>")
+    assert site.stop() == 0
+
+
 def test_unavailable_presence_is_told_with_its_content(pair):
     ann, ben = pair
     subscribe(ann, ben)

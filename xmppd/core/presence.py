@@ -61,12 +61,8 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     if stanza is not None:
         head, tail = stanza.split(from_=sender.jid.wire, lang=sender.lang)
     else:
-        head, tail = b"<presence type='unavailable' from='" + sender.jid.wire + b"'", b"/>"
-    directed, sender.directed = sender.directed, None
-    for to in directed or ():
-        # 4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)
-        if not _hears(site, sender, to):
-            _pass_on(site, to, head + b" to='" + to.wire + b"'" + tail, sender.jid)
+        head, tail = _goodbye(sender)
+    _end_directed(site, sender, head, tail)
     if not sender.available:
         return
     account: Account = sender.account.account
@@ -75,6 +71,32 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     sender.hide()
     _broadcast(site, sender, head, tail)
     fan_out([sender], head, tail, sender.account.wire)
+
+
+def withdraw_all(site: Site, leaving: list[Resource]) -> None:
+    """The streams of all of them are about to end: each is told of all, while all are there (8-20.2)."""
+    for sender in leaving:
+        head, tail = _goodbye(sender)
+        _end_directed(site, sender, head, tail)
+        if sender.available:
+            account: Account = sender.account.account
+            account.farewell = ""
+            _broadcast(site, sender, head, tail)
+    for sender in leaving:
+        sender.hide()
+
+
+def _goodbye(sender: Resource) -> tuple[bytes, bytes]:
+    """Unavailable presence that the server makes (8-20.1)."""
+    return b"<presence type='unavailable' from='" + sender.jid.wire + b"'", b"/>"
+
+
+def _end_directed(site: Site, sender: Resource, head: bytes, tail: bytes) -> None:
+    """4.6.3: whoever was sent directed presence and does not hear it by the broadcast (8-20.1: once)."""
+    directed, sender.directed = sender.directed, None
+    for to in directed or ():
+        if not _hears(site, sender, to):
+            _pass_on(site, to, head + b" to='" + to.wire + b"'" + tail, sender.jid)
 
 
 def _priority(stanza: Stanza) -> int:

@@ -76,6 +76,10 @@ class Sessions:
         if session is not None:
             session.close(error)
 
+    def withdraw(self) -> None:
+        """All streams are about to end: everybody learns who goes (8-20.2)."""
+        presence.withdraw_all(self.site, self.all())
+
     def of(self, jid: JID) -> list[Resource]:
         """The connected resources of an address: one for a full JID, all for a bare one."""
         if jid.is_full:

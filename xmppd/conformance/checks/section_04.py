@@ -9,6 +9,7 @@ from xmppd.conformance.check import check, expect
 from xmppd.conformance.checks.section_01 import entropy
 from xmppd.conformance.client import Client, bound_jid, describe, stanza_condition
 from xmppd.conformance.names import BIND
+from xmppd.conformance.people import bare, reach, settle, strangers
 from xmppd.conformance.site import Site
 from xmppd.conformance.xmlstream import Element
 
@@ -48,6 +49,28 @@ def without_a_resource_nothing_is_routed(site: Site) -> None:
         client.send(stanza)
         client.expect_stream_error("not-authorized")
     expect(not romeo.before_ping(), "the stanza was delivered")
+
+
+@check("4-2.2", area="im")
+def a_stream_without_a_resource_is_nobody(site: Site) -> None:
+    """RFC 6120 7.3.1: others see no presence, and their messages are kept or refused; the stream gets nothing."""
+    juliet, romeo = strangers(site, 2)
+    desk, phone = juliet.available(), romeo.available()
+    reach("to", desk, phone)
+    phone.leave()
+    desk.presence_of(phone.jid, "unavailable")
+    unbound = site.connect()
+    unbound.authenticated(romeo.account)
+    desk.forget()
+    id_ = desk.message(romeo.jid, "is somebody there?")
+    again = juliet.available()
+    settle(desk, again)
+    for client in (desk, again):
+        for each in client.heard("presence"):
+            expect(bare(each.get("from") or "") != romeo.jid, f"presence of an unbound stream: {each}")
+    expect(not unbound.connection.has_input, "a stream without a resource was sent something")
+    if not desk.heard("message", id=id_, type="error"):
+        romeo.available().comes("message", id=id_)
 
 
 @check("4-2.2")

@@ -1,4 +1,4 @@
-"""2.10 XML stanzas (rows 5-1 to 5-21): the client's half."""
+"""2.10 XML stanzas (rows 5-1 to 5-21): the client's half; what rosters and storage have to do with it as well."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 from xmppd.conformance.check import check, expect
 from xmppd.conformance.client import Client, describe, stanza_condition
 from xmppd.conformance.names import CLIENT, ERROR_TYPES, PING, STANZA_ERRORS, STREAMS
+from xmppd.conformance.people import item_xml, reach, roster_set, settle, strangers
 from xmppd.conformance.site import Site
 from xmppd.conformance.verdict import NotMet
 from xmppd.conformance.xmlstream import Element, parse
@@ -113,6 +114,21 @@ def a_stanza_without_to_is_for_the_account(site: Site) -> None:
     client.wait_for("message", id="self", from_=client.jid)
 
 
+@check("5-2.b", area="im")
+def presence_without_to_is_for_subscribers(site: Site) -> None:
+    """RFC 6120 10.3.2: it is broadcast to who is subscribed; an IQ for the account is its server's to answer."""
+    juliet, romeo, nurse = strangers(site, 3)
+    desk, phone, stranger = juliet.available(), romeo.available(), nurse.available()
+    reach("from", desk, phone)
+    settle(desk, phone, stranger)
+    id_ = desk.presence(inside="<status>for all</status>")
+    phone.comes("presence", from_=desk.jid, id=id_)
+    settle(desk, phone, stranger)
+    expect(not stranger.heard("presence", id=id_), "somebody who is not subscribed got it")
+    answer = desk.iq("get", UNKNOWN)
+    expect(answer.get("from") in (None, juliet.jid), f"the answer is from {answer.get('from')!r}")
+
+
 @check("5-2.x1")
 def a_malformed_to_is_told(site: Site) -> None:
     """RFC 6120 8.3.3.8: <jid-malformed/>, but never for errors."""
@@ -127,6 +143,7 @@ def a_malformed_to_is_told(site: Site) -> None:
         client.expect_nothing()
 
 
+@check("5-4.a", area="im")
 @check("5-4.a")
 def from_is_that_of_the_session(site: Site) -> None:
     """RFC 6120 8.1.2.1: the full JID, and for subscriptions the bare JID, whatever the client says."""
@@ -148,6 +165,8 @@ def from_is_that_of_the_session(site: Site) -> None:
     juliet.send(f"<presence type='subscribe' to='{site.account(1).jid}'/>")
     got = romeo.wait_for("presence", type="subscribe")
     expect(got.get("from") == site.account(0).jid, f"a subscription came from {got.get('from')}")
+    juliet.send(f"<presence type='unsubscribe' to='{site.account(1).jid}'/>")  # it can be asked again
+    juliet.before_ping()
 
 
 @check("5-4.b")
@@ -175,6 +194,24 @@ def answers_for_the_account_are_from_the_bare_jid(site: Site) -> None:
         "set",
         f"<query xmlns='jabber:iq:roster'><item jid='friend@{site.domain}' subscription='remove'/></query>",
     )
+
+
+@check("5-4.c", area="im")
+def what_belongs_to_the_account_is_from_it(site: Site) -> None:
+    """RFC 6120 8.1.2.1: rosters, pushes, vCards and private data, or their refusal: no 'from', or the bare JID."""
+    [juliet] = strangers(site, 1)
+    desk = juliet.interested()
+    for kind, content in (
+        ("get", "<query xmlns='jabber:iq:roster'/>"),
+        ("set", roster_set(item_xml(f"friend@{site.domain}"))),
+        ("get", "<vCard xmlns='vcard-temp'/>"),
+        ("get", "<query xmlns='jabber:iq:private'><x xmlns='urn:example:private'/></query>"),
+    ):
+        answer = desk.iq(kind, content)
+        expect(answer.get("from") in (None, juliet.jid), f"{content} is answered from {answer.get('from')!r}")
+    desk.push(f"friend@{site.domain}")
+    for each in desk.pushes():
+        expect(each.get("from") in (None, juliet.jid), f"a roster push is from {each.get('from')!r}")
 
 
 @check("5-4.d", "5-4.e")
@@ -499,3 +536,29 @@ def a_full_jid_gets_its_stanzas_alone(site: Site) -> None:
             wanted.wait_for(name, id=wanted_id)
         for each in other.before_message(juliet):
             expect(each.get("from") != juliet.jid, f"another resource got {each}")
+
+
+@check("5-21.2", area="im")
+def requests_pass_between_who_see_each_other(site: Site) -> None:
+    """RFC 6120 10.5.4, RFC 6121 8.5.3.1: a get or set for a full JID reaches it, and its answer comes back."""
+    juliet, romeo = strangers(site, 2)
+    desk, phone = juliet.available(), romeo.available()
+    reach("both", desk, phone)
+    for kind, answer in (
+        ("get", f"<iq type='result' id='{{}}' to='{desk.jid}'><x xmlns='urn:example:x'>answer</x></iq>"),
+        ("set", f"<iq type='result' id='{{}}' to='{desk.jid}'/>"),
+        ("get", f"<iq type='error' id='{{}}' to='{desk.jid}'>{ERROR}</iq>"),
+    ):
+        id_ = desk.new_id()
+        desk.send(f"<iq type='{kind}' id='{id_}' to='{phone.jid}'>{UNKNOWN}</iq>")
+        came = phone.comes("iq", id=id_, type=kind)
+        expect(came.get("from") == desk.jid, f"the request is from {came.get('from')!r}")
+        expect(len(came.elements) == 1 and str(came.elements[0]) == str(parse(UNKNOWN)), f"it is {came}")
+        phone.send(answer.format(id_))
+        back = desk.comes("iq", id=id_)
+        expect(back.get("from") == phone.jid, f"the answer is from {back.get('from')!r}")
+        wanted = parse(answer.format(id_).replace("<iq ", f"<iq xmlns='{CLIENT}' ", 1))
+        expect(
+            [str(each) for each in back.elements] == [str(each) for each in wanted.elements],
+            f"answered was {wanted}, but {describe(back)}",
+        )

@@ -1,4 +1,4 @@
-"""2.15 Conformance (row 10-1): the features of RFC 6120 section 15, each shown once, in conversations.
+"""2.15 Conformance (row 10-1): the features of RFC 6120 section 15 and RFC 6121 section 12, each shown once.
 
 The rows that a part stands for count as well: it is met if its conversation goes well and these rows are met.
 """
@@ -14,8 +14,10 @@ from xmppd.conformance.check import check, expect
 from xmppd.conformance.checks.section_02 import hello
 from xmppd.conformance.checks.section_03 import WRONG, expect_failure, expect_success, secured
 from xmppd.conformance.checks.section_05 import DISCO, ERROR, NOBODY, UNKNOWN, answer_to, expect_error
+from xmppd.conformance.checks.section_06 import VERSIONING
 from xmppd.conformance.client import mechanisms
 from xmppd.conformance.names import BIND, CLIENT, SASL, TLS
+from xmppd.conformance.people import expect_result, reach, settle, state_of, strangers
 from xmppd.conformance.site import Site
 from xmppd.conformance.verdict import NotMet
 from xmppd.conformance.xmlstream import Header, parse
@@ -268,3 +270,116 @@ def xml(site: Site) -> None:
         client = site.connect()
         client.send_header(**wrong)
         client.expect_stream_error("invalid-namespace", with_header=True)
+
+
+@check("10-1.roster", rows=("6",), area="im")
+def rosters(site: Site) -> None:
+    """RFC 6121 12, roster-get, roster-set, roster-push: asked for, changed, and told to who has asked."""
+    [juliet] = strangers(site, 1)
+    desk, phone = juliet.interested(), juliet.interested()
+    expect(not desk.roster(), "the roster of a stranger is not empty")
+    expect_result(desk.set_item(f"friend@{site.domain}", name="A friend"))
+    for client in (desk, phone):
+        client.push(f"friend@{site.domain}", name="A friend", subscription="none")
+        expect(list(client.roster()) == [f"friend@{site.domain}"], "the item is not in the roster")
+
+
+@check("10-1.roster-version", area="im")
+def roster_versions(site: Site) -> None:
+    """RFC 6121 2.6: advertised; an unchanged roster is an empty result, a changed one is told by pushes or whole."""
+    [juliet] = strangers(site, 1)
+    desk = juliet.connected()
+    assert desk.features is not None
+    expect(desk.features.find("ver", VERSIONING) is not None, f"not advertised: {desk.features}")
+    expect_result(desk.set_item(f"one@{site.domain}"))
+    version = desk.roster_query("").get("ver")
+    expect(version is not None, "the roster has no version")
+
+    site.note("unchanged: the result is empty")
+    asks = f"<query xmlns='jabber:iq:roster' ver='{version}'/>"
+    expect_result(juliet.connected().iq("get", asks))
+
+    site.note("changed: the result has all, or is empty and pushes follow")
+    expect_result(desk.set_item(f"two@{site.domain}", name="Two"))
+    expect_result(desk.remove_item(f"one@{site.domain}"))
+    later = juliet.connected()
+    answer = later.iq("get", asks)
+    query = answer.find("query", "jabber:iq:roster")
+    if query is not None:
+        found = [item.get("jid") for item in query.elements]
+        expect(found == [f"two@{site.domain}"], f"the whole roster has {found}")
+        expect(query.get("ver") not in (None, version), "the changed roster has the old version")
+    else:
+        later.push(f"two@{site.domain}", name="Two")
+        later.push(f"one@{site.domain}", subscription="remove")
+
+
+@check("10-1.presence-sub-preapproval", area="im")
+def pre_approval(site: Site) -> None:
+    """RFC 6121 3.4: advertised; 'subscribed' without a request marks the item, and a later request is answered."""
+    juliet, romeo = strangers(site, 2)
+    desk, phone = juliet.available(), romeo.available()
+    assert phone.features is not None
+    expect(
+        phone.features.find("sub", "urn:xmpp:features:pre-approval") is not None,
+        f"not advertised: {phone.features}",
+    )
+    phone.presence("subscribed", juliet)
+    item = phone.push(juliet, approved="true")
+    expect(state_of(item) == ("none", None), f"the push has {item}")
+    expect(phone.item(juliet).get("approved") == "true", f"the roster has {phone.item(juliet)}")
+    settle(desk, phone)
+    expect(
+        not desk.heard("presence", type="subscribed"), "the approval was routed before there was a request"
+    )
+    phone.forget()
+    desk.presence("subscribe", romeo)
+    desk.presence_of(romeo.jid, "subscribed")
+    desk.push(romeo, subscription="to")
+    desk.presence_of(phone.jid)
+    phone.push(juliet, subscription="from")
+    settle(desk, phone)
+    expect(not phone.heard("presence", type="subscribe"), "the contact was asked all the same")
+
+
+@check("10-1.presence", rows=("7", "8"), area="im")
+def presence(site: Site) -> None:
+    """RFC 6121 12, presence-*: request, approval, presence, update, end, unsubscribing and cancellation."""
+    juliet, romeo = strangers(site, 2)
+    desk, phone = juliet.available(), romeo.available()
+    site.note("presence-sub-request, presence-sub-approval")
+    reach("both", desk, phone)
+    site.note("presence-notype, presence-probe: who comes is seen, and sees who is there")
+    window = juliet.available()
+    phone.presence_of(window.jid)
+    window.presence_of(phone.jid)
+    site.note("presence-unavailable")
+    window.leave()
+    phone.presence_of(window.jid, "unavailable")
+    site.note("presence-sub-unsubscribe, presence-sub-cancel")
+    desk.presence("unsubscribe", romeo)
+    phone.presence_of(juliet.jid, "unsubscribe")
+    phone.push(juliet, subscription="to")
+    desk.presence("unsubscribed", romeo)
+    phone.presence_of(juliet.jid, "unsubscribed")
+    phone.push(juliet, subscription="none")
+
+
+@check("10-1.message", rows=("5-19", "5-20", "5-21", "9"), area="im")
+def messages(site: Site) -> None:
+    """RFC 6121 12, message-*: body, subject, thread and type pass unchanged; each type to whom it is for."""
+    juliet, romeo = strangers(site, 2)
+    desk, phone = juliet.available(), romeo.available()
+    inside = (
+        "<subject>I implore you!</subject><subject xml:lang='cs'>\u00dap\u011bnliv\u011b pros\u00edm!</subject>"
+        "<body>Wherefore art thou?</body><thread parent='a'>b</thread>"
+    )
+    for kind in ("chat", "normal", "headline"):
+        site.note(f"message-body, message-subject, message-thread, message-type-support: {kind}")
+        for to in (romeo.jid, phone.jid):
+            id_ = desk.new_id()
+            desk.send(f"<message type='{kind}' id='{id_}' to='{to}'>{inside}</message>")
+            came = phone.comes("message", id=id_, type=kind)
+            wanted = parse(f"<message xmlns='{CLIENT}'>{inside}</message>").elements
+            found = [str(each) for each in came.elements]
+            expect(found[: len(wanted)] == [str(each) for each in wanted], f"sent was {inside}, but {came}")
