@@ -41,6 +41,9 @@ class Inert:
     def renew_certificate(self, domain: str) -> None:
         pass
 
+    def use_certificate(self, domain: str, chain: str, key: str) -> None:
+        pass
+
     def dns_records(self, domain: str) -> str:
         return ""
 
