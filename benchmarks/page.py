@@ -116,7 +116,7 @@ def _goal_row(goal: Goal) -> str:
         else "<td></td><td></td><td></td>"
         for found, name, wanted, met in sides
     ]
-    return f"<tr><td>{escape(goal.title)}</td>{''.join(cells)}</tr>"
+    return f"<tr><td>{escape(goal.title)} <span class='soft'>({goal.figure})</span></td>{''.join(cells)}</tr>"
 
 
 def _times(value: float | None) -> str:
