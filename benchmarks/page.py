@@ -116,7 +116,7 @@ def _goal_row(goal: Goal) -> str:
         else "<td></td><td></td><td></td>"
         for found, name, wanted, met in sides
     ]
-    return f"<tr><td>{escape(goal.title)}</td>{''.join(cells)}</tr>"
+    return f"<tr><td>{escape(goal.title)} <span class='soft'>({goal.figure})</span></td>{''.join(cells)}</tr>"
 
 
 def _times(value: float | None) -> str:
@@ -179,7 +179,7 @@ def _plots(run: Run) -> list[str]:
             lines(
                 f"Throughput: {_title(run, name)}",
                 {figure.subject: _throughput(figure) for figure in _of(run, name)},
-                Axis("seconds"),
+                Axis("seconds", low=0),
                 Axis("operations a second", log=True),
             )
         )

@@ -124,7 +124,7 @@ def lines(title: str, series: Mapping[str, Points], x: Axis, y: Axis) -> str:
             ]
         body.append(f'<path class="s" {style} d="M{at:.0f} {HEIGHT - 12}h22"/>')
         body.append(f'<text class="l" x="{at + 27:.0f}" y="{HEIGHT - 8}">{escape(name)}</text>')
-        at += 40 + 7.2 * len(name)
+        at += 38 + 6.2 * len(name)
     return _frame(title, HEIGHT, body, ", ".join(series))
 
 

@@ -102,6 +102,9 @@ class XMPPClient:
             if not data:
                 raise Disconnected
             self._parser.feed(data)
+            # expat 2.6 and later keep a token back that came in pieces until much more has come
+            if hasattr(self._parser, "flush"):
+                self._parser.flush()
 
     def until(self, tag: str, **attributes: str) -> ET.Element:
         """Skip elements until one of this local name and these attributes."""

@@ -43,14 +43,24 @@ static void counted_free(void *p, const char *file, int line) {
     free(p);
 }
 
+static void *of_python(const char *name) {
+    void *found = dlsym(RTLD_DEFAULT, name);
+    if (!found) abort();
+    return found;
+}
+
 /* "# bytes in allocated blocks        =            1,234,567" of sys._debugmallocstats() */
 static size_t python_bytes(void) {
-    void (*tell)(FILE *) = (void (*)(FILE *))dlsym(RTLD_DEFAULT, "_PyObject_DebugMallocStats");
-    if (!tell) abort();
+    void (*tell)(FILE *) = (void (*)(FILE *))of_python("_PyObject_DebugMallocStats");
+    /* an idle loop waits without the interpreter's lock, and since 3.12 the allocator belongs to an interpreter */
+    int (*ensure)(void) = (int (*)(void))of_python("PyGILState_Ensure");
+    void (*release)(int) = (void (*)(int))of_python("PyGILState_Release");
     char *text = NULL;
     size_t length;
     FILE *f = open_memstream(&text, &length);
+    int state = ensure();
     tell(f);
+    release(state);
     fclose(f);
     const char *p = strstr(text, "# bytes in allocated blocks");
     if (!p) abort();

@@ -19,7 +19,7 @@
  *                                        many under way for each sender, or open loop at a rate; `both`: in both directions
  *       presence_from= presence_first= presence_count= presence_rate=     broadcasts of one account to its subscribers: closed loop
  *                                        with one under way, or open loop
- *       churn_rate= churn_first= churn_count=                             log-ins, each followed by its log-out
+ *       churn_rate= churn_first= churn_count= churn_items=                log-ins, each followed by its log-out
  *   store first= count= to_first= to_count= each= bytes=360
  *       Messages to the bare addresses of accounts that are offline, in batches each followed by a ping of the server
  *   subscribe to= first= count=           accounts subscribe to u<to>'s presence
@@ -332,6 +332,7 @@ static void do_run(void) {
     login.first = whole("churn_first", 0);
     login.count = whole("churn_count", 0);
     login.rate = decimal("churn_rate", 0);
+    login.roster_items = whole("churn_items", 0);
     login.together = 1000;
     login.churn = login.count > 0;
     in_range(login.first, login.count, "run");

@@ -1,13 +1,13 @@
-"""A log-in of somebody with 1,000 contacts, to the roster's last item."""
+"""Log-ins, each followed by the log-out, of somebody with 1,000 contacts, to the roster's last item."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.figures import Sample, total
+from benchmarks.figures import Sample
 from benchmarks.scenarios import Bench, Scale, Scenario
 
-TIMES = 5
+LOGINS_PER_S = 10
 
 
 def set_up(bench: Bench, account: int, items: int) -> None:
@@ -16,12 +16,9 @@ def set_up(bench: Bench, account: int, items: int) -> None:
     bench.do("logout", first=account, count=1)
 
 
-def measure(bench: Bench, account: int, items: int) -> dict[str, Sample]:
-    samples = []
-    for _ in range(TIMES):
-        samples.append(bench.timed("logins", "login", first=account, count=1, items=items))
-        bench.do("logout", first=account, count=1)
-    return {"roster": total(samples)}
+def measure(bench: Bench, account: int, items: int, seconds: float) -> dict[str, Sample]:
+    churn = {"churn_first": account, "churn_count": 1, "churn_rate": LOGINS_PER_S, "churn_items": items}
+    return {"roster": bench.timed("logins", "run", seconds=seconds, **churn)}
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
@@ -33,10 +30,10 @@ def scenarios(scale: Scale) -> list[Scenario]:
             operation="log-in",
             figures=("roster",),
             set_up=partial(set_up, account=account, items=scale.items),
-            measure=partial(measure, account=account, items=scale.items),
+            measure=partial(measure, account=account, items=scale.items, seconds=3 * scale.seconds),
             accounts=account + 1,
             subjects=frozenset({"xmppd", "peer"}),
             set_up_s=1 + scale.items / 200,
-            measure_s=0.6 * TIMES,
+            measure_s=3 * scale.seconds + 1,
         )
     ]

@@ -11,6 +11,7 @@ import hmac
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -65,8 +66,7 @@ class Peer(Subject):
                 return True
         return False
 
-    def wait_until(self, done: object, within_s: float = START_WITHIN_S) -> None:
-        assert callable(done)
+    def wait_until(self, done: Callable[[], bool], within_s: float = START_WITHIN_S) -> None:
         end = time.monotonic() + within_s
         while not done():
             if self.process.poll() is not None:
@@ -122,21 +122,19 @@ class Prosody(Peer):
         )
         accounts = self.folder / "data" / DOMAIN / "accounts"
         accounts.mkdir(parents=True)
+        kept = self._kept_account()
         for n in range(self.accounts):
-            (accounts / f"u{n}.dat").write_text(self._stored(f"salt-{n}"), encoding="ascii")
+            (accounts / f"u{n}.dat").write_text(kept, encoding="ascii")
 
-    def _stored(self, salt: str) -> str:
-        """An account's file: SCRAM keys, as the server itself would write them."""
-        # one derivation serves all: the cost of making accounts is not what is measured
+    def _kept_account(self) -> str:
+        """An account's file: SCRAM keys, as the server itself would write them; one derivation serves all."""
         salt = "salt-of-all"
-        if not hasattr(self, "_keys"):
-            salted = hashlib.pbkdf2_hmac("sha1", PASSWORD.encode(), salt.encode(), self.iterations)
-            client = hmac.digest(salted, b"Client Key", "sha1")
-            server = hmac.digest(salted, b"Server Key", "sha1")
-            self._keys = hashlib.sha1(client, usedforsecurity=False).hexdigest(), server.hex()
-        stored_key, server_key = self._keys
+        salted = hashlib.pbkdf2_hmac("sha1", PASSWORD.encode(), salt.encode(), self.iterations)
+        client = hmac.digest(salted, b"Client Key", "sha1")
+        stored = hashlib.sha1(client, usedforsecurity=False).hexdigest()
+        server = hmac.digest(salted, b"Server Key", "sha1").hex()
         return (
-            f'return {{ ["stored_key"] = "{stored_key}"; ["server_key"] = "{server_key}";'
+            f'return {{ ["stored_key"] = "{stored}"; ["server_key"] = "{server}";'
             f' ["salt"] = "{salt}"; ["iteration_count"] = {self.iterations}; }};\n'
         )
 

@@ -265,6 +265,15 @@ class Trial:
         self.database = directory / "data" / "xmppd.sqlite"
         self.figures = Figures()
 
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        process = self.site.process
+        if process is not None:  # it has not come to its end
+            process.kill()
+            process.wait()
+
     def life(self) -> None:
         """Start the server, let everybody at it, kill it at a moment that nobody has chosen."""
         if self.random.random() < 0.1:
@@ -380,7 +389,7 @@ def main() -> int:
     print(f"seed {chosen.seed}", flush=True)
     with contextlib.ExitStack() as stack:
         folder = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        trial = Trial(folder, chosen.seed)
+        trial = stack.enter_context(Trial(folder, chosen.seed))
         until = time.monotonic() + chosen.seconds
         said = time.monotonic()
         while time.monotonic() < until:

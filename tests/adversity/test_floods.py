@@ -75,14 +75,26 @@ def test_sessions_of_one_account_are_limited(make_site):
         assert condition(third.bind()) == "resource-constraint"
 
 
-def test_a_stream_is_slowed_down_not_lost(make_site):
-    site = make_site("[limits]\nstanzas_per_s = 100\nburst_s = 0.5\n")
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [("stanzas_per_s = 100\nburst_s = 0.5", 0), ("bytes_per_s = 100000\nburst_s = 3.0", 1500)],
+    ids=["stanzas", "bytes"],
+)
+def test_a_stream_is_slowed_down_not_lost(make_site, settings, size):
+    site = make_site(f"[limits]\n{settings}\n" + ("stanzas_per_s = 1000000\n" if size else ""))
     with site.login("alice") as alice, site.login("bob") as bob:
         started = time.monotonic()
-        alice.send("".join(f"<message to='{bob.jid}' id='{i}'/>" for i in range(300)))
+        alice.send(
+            "".join(
+                f"<message to='{bob.jid}' id='{i}'><body>{'x' * size}</body></message>" for i in range(300)
+            )
+        )
         assert [bob.until("message").get("id") for _ in range(300)] == [str(i) for i in range(300)]
         assert time.monotonic() - started > 1.0
         assert site.status["counters"]["streams_rate_limited"] >= 1
+        # many times, one line
+        assert waits_for(lambda: 'event="stream slowed down"' in site.log)
+        assert site.log.count('event="stream slowed down"') == 1
 
 
 def test_a_client_that_never_reads_is_dropped_and_nobody_else_waits(make_site):

@@ -134,11 +134,16 @@ def story(site, fault, text):
     assert "Traceback" not in site.log
 
 
-def made(folder, log):
+def told(folder, log, fault, text):
     users = ("alice", "bob", "carol")
     site = Site(folder, users=users, settings="[store]\nbusy_timeout_s = 0.05\n")
     site.log_path = log
-    return site.start()
+    try:
+        story(site.start(), fault, text)
+    finally:
+        if site.process is not None:  # it has not come to its end
+            site.process.kill()
+            site.process.wait()
 
 
 @pytest.mark.req("6-25.1")
@@ -151,9 +156,9 @@ def made(folder, log):
     ids=["locked", "broken"],
 )
 def test_a_database_that_cannot_be_written(tmp_path, fault, text):
-    story(made(tmp_path / "site", tmp_path / "log"), fault, text)
+    told(tmp_path / "site", tmp_path / "log", fault, text)
 
 
 @pytest.mark.req("6-25.1")
 def test_a_full_disk(disk, tmp_path):
-    story(made(disk, tmp_path / "log"), full, "the disk is full")
+    told(disk, tmp_path / "log", full, "the disk is full")

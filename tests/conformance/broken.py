@@ -1,6 +1,6 @@
 """A tiny XMPP server that is right in what some checks look at, or wrong in exactly one way.
 
-A check that a wrong server passes is a check that cannot fail. `FAULTS` says which part each fault breaks.
+A check that a wrong server passes is a check that cannot fail. `FAULTS` says which checks see each fault.
 """
 
 from __future__ import annotations
@@ -19,61 +19,165 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from xmppd.conformance.names import BIND, CLIENT, SASL, STANZA_ERRORS, STREAM_ERRORS, STREAMS, TLS, XML
+from xmppd.conformance.names import (
+    BIND,
+    CLIENT,
+    SASL,
+    SERVER,
+    STANZA_ERRORS,
+    STREAM_ERRORS,
+    STREAMS,
+    TLS,
+    XML,
+)
 from xmppd.conformance.subject import Account, Subject
-from xmppd.conformance.xmlstream import Closed, Element, Header, NotWellFormed, StreamReader
+from xmppd.conformance.xmlstream import Closed, Element, Header, NotWellFormed, StreamReader, Text
 
 DOMAIN = "one.example"
-ACCOUNTS = tuple(Account(name, DOMAIN, f"{name}'s password") for name in ("juliet", "romeo"))
+ACCOUNTS = tuple(Account(name, DOMAIN, f"{name}'s password") for name in ("juliet", "romeo", "nurse"))
 
 PATIENCE_S = 0.7  # it answers at once, or never
+ALLOW_CLIENT_RENEGOTIATION = 1 << 8  # of OpenSSL 3; the ssl module has no name for it
 
+# the checks that must see each of them
 FAULTS = {
-    "features before the header": "1-7.1",
-    "features in a second write": "2-3.1",
-    "two first features": "2-4.1",
-    "STARTTLS is not required": "1-9.1",
-    "header from another domain": "1-24.1",
-    "no 'to' in the header": "1-25.1",
-    "a 'to' for nobody": "1-25.3",
-    "full JID in 'to'": "1-25.2",
-    "version 0.9": "1-28.1",
-    "the same id again": "1-13.1",
-    "ids that count": "1-27.1",
-    "the id of the client": "1-27.2",
-    "no content namespace": "1-30.1",
-    "any host is served": "1-22.2",
-    "any content namespace is served": "1-31.2",
-    "any version is served": "1-23.3",
-    "no header before an error": "1-36.1",
-    "no closing tag after an error": "1-34.1",
-    "closing tag in a second write": "1-34.1",
-    "RST after an error": "1-35.1",
-    "no close_notify": "1-35.1",
-    "another condition": "1-34.1",
-    "the closing tag is not answered": "1-18.d",
-    "a comment in the stream": "12-1.4",
-    "STARTTLS is offered again": "2-9.c",
-    "text behind <proceed/>": "2-6.1",
-    "STARTTLS twice": "2-7.1",
-    "any password is right": "3-22.1",
-    "ANONYMOUS is offered": "3-3.1",
-    "failure with two conditions": "3-22.1",
-    "failure of RFC 3920": "3-23.6",
-    "no new stream after SASL": "3-12.1",
-    "the same resource for all": "4-5.1",
-    "bind without a JID": "4-7.1",
-    "resources that count": "4-4.1",
-    "messages without from": "5-4.d",
-    "from as the client says": "5-4.a",
-    "body is lost": "5-1.1",
-    "IQs are answered twice": "5-10.d",
-    "IQs are not answered": "5-10.d",
-    "answers with another id": "5-7.1",
-    "results are answered": "5-10.e",
-    "error without a type": "5-11.3",
+    "features before the header": ("the_response_header_comes_first",),
+    "features in a second write": ("features_come_with_the_header",),
+    "two first features": ("starttls_is_the_only_first_feature",),
+    "STARTTLS is not required": ("starttls_is_required",),
+    "header from another domain": ("the_response_header_is_from_the_domain",),
+    "no 'to' in the header": ("from_of_a_client_is_accepted_and_mirrored",),
+    "a 'to' for nobody": ("a_header_without_from_is_accepted",),
+    "full JID in 'to'": ("the_response_header_is_to_the_bare_jid",),
+    "version 0.9": ("every_response_header_has_version_1_0",),
+    "the same id again": ("each_restart_has_a_new_id",),
+    "ids that count": ("stream_ids_are_random",),
+    "the id of the client": ("the_id_of_a_client_is_ignored",),
+    "no content namespace": ("the_content_namespace_is_declared_in_both_directions",),
+    "any host is served": ("an_unknown_host_is_refused_inside_a_stream",),
+    "any content namespace is served": ("another_content_namespace_is_refused_to_clients",),
+    "any version is served": ("a_header_without_version_is_refused",),
+    "no header before an error": ("a_faulty_header_is_answered_in_one_segment",),
+    "no closing tag after an error": ("error_and_closing_tag_are_written_at_once",),
+    "closing tag in a second write": ("error_and_closing_tag_are_written_at_once",),
+    "RST after an error": ("after_an_error_tls_and_tcp_end_in_order",),
+    "no close_notify": (
+        "after_an_error_tls_and_tcp_end_in_order",
+        "a_closing_tag_instead_of_the_new_header_ends_in_order",
+    ),
+    "another condition": (
+        "error_and_closing_tag_are_written_at_once",
+        "a_wrong_root_element_is_refused",
+        "other_prefixes_are_served_or_refused_in_order",
+    ),
+    "the closing tag is not answered": ("the_closing_tag_of_a_client_is_answered",),
+    "a comment in the stream": ("what_the_server_sends_is_good_xml",),
+    "STARTTLS is offered again": ("after_tls_there_is_sasl_and_no_starttls",),
+    "text behind <proceed/>": ("proceed_is_the_last_word_in_the_clear",),
+    "STARTTLS twice": (
+        "a_faulty_starttls_fails_and_ends_everything",
+        "starttls_inside_tls_fails",
+    ),
+    "any password is right": ("a_failure_has_one_condition_and_leaves_the_stream_open",),
+    "ANONYMOUS is offered": ("anonymous_is_not_offered",),
+    "failure with two conditions": ("a_failure_has_one_condition_and_leaves_the_stream_open",),
+    "failure of RFC 3920": ("an_unknown_mechanism_is_refused",),
+    "no new stream after SASL": ("each_restart_has_a_new_id",),
+    "the same resource for all": ("two_generated_resources_differ",),
+    "bind without a JID": ("an_empty_bind_is_answered_by_the_full_jid",),
+    "resources that count": ("generated_resources_cannot_be_guessed",),
+    "messages without from": ("relayed_stanzas_have_a_from",),
+    "from as the client says": ("from_is_that_of_the_session",),
+    "body is lost": ("stanzas_arrive_as_they_were_sent",),
+    "IQs are answered twice": ("every_request_has_exactly_one_answer",),
+    "IQs are not answered": ("every_request_has_exactly_one_answer",),
+    "answers with another id": ("answers_keep_the_id",),
+    "results are answered": ("results_and_errors_are_not_answered",),
+    "error without a type": ("results_and_errors_are_made_right",),
+    "one failure ends the stream": ("a_failure_has_one_condition_and_leaves_the_stream_open",),
+    "nothing is answered": (
+        "one_tcp_connection_serves_the_whole_session",
+        "both_directions_share_the_connection",
+        "jabber_client_is_served_to_clients",
+        "the_five_predefined_entities_are_accepted",
+        "a_stanza_without_to_is_for_the_account",
+        "the_domain_itself_answers",
+        "requests_to_nobody_are_answered",
+        "a_message_to_the_bare_jid_arrives",
+        "messages_to_nobody_come_back",
+    ),
+    "everything is answered": (
+        "an_error_is_never_answered",
+        "presence_results_and_errors_to_nobody_vanish",
+        "presence_to_a_resource_that_is_gone_causes_no_error",
+    ),
+    "answers from another domain": ("answers_of_the_server_are_from_its_domain",),
+    "'to' is written anew": ("to_stays_as_it_was_written",),
+    "all resources get all": ("a_full_jid_gets_its_stanzas_alone",),
+    "requests reach any resource": ("requests_to_an_account_are_answered_by_the_server",),
+    "unbound streams get messages": ("an_unbound_stream_gets_nothing",),
+    "errors of jabber:server": ("clients_get_no_stanza_of_jabber_server",),
+    "U+FEFF is lost": ("u_feff_is_a_character",),
+    "white space is refused": ("white_space_between_stanzas_is_accepted",),
+    "what is not XML is ignored": (
+        "what_is_no_stream_gets_a_stream_error",
+        "what_is_not_well_formed_is_refused",
+        "declarations_stand_at_the_beginning",
+        "forbidden_characters_are_refused",
+    ),
+    "the header must come in one piece": ("a_header_may_arrive_in_any_pieces",),
+    "a declaration is needed": ("declaration_and_quotes_make_no_difference",),
+    "any stream namespace is served": ("a_wrong_streams_namespace_is_refused",),
+    "a header without 'to' ends the connection": ("a_header_without_to_gets_an_answer",),
+    "no new header is needed": (
+        "a_stanza_instead_of_the_new_header_ends_the_stream",
+        "a_stanza_behind_success_ends_the_stream",
+    ),
+    "bind is not offered": (
+        "bind_is_offered_after_sasl",
+        "after_sasl_there_is_bind_and_no_sasl",
+        "bind_is_offered_after_sasl_only",
+    ),
+    "features behind other features": ("features_follow_the_header",),
+    "a voluntary feature is required": ("voluntary_features_are_not_required",),
+    "nothing may stand behind the header": ("starttls_may_stand_right_behind_the_header",),
+    "certificate of another domain": (
+        "the_service_domain_is_served_whatever_the_host_is_called",
+        "starttls_works_with_a_certificate_of_the_domain",
+    ),
+    "XML behind a failed handshake": (
+        "a_failed_handshake_ends_tcp",
+        "a_refused_client_certificate_ends_tcp",
+    ),
+    "TLS renegotiates": ("renegotiation_is_refused",),
+    "passwords are taken in the clear": ("credentials_in_the_clear_are_refused",),
+    "no password is right": (
+        "plain_with_the_right_password_succeeds",
+        "a_new_stream_follows_success",
+    ),
+    "PLAIN is offered twice": ("plain_is_offered_once",),
+    "any mechanism succeeds": ("anonymous_is_refused",),
+    "legacy authentication is served": ("legacy_authentication_and_registration_are_refused",),
+    "the session is that of 'from'": ("a_session_belongs_to_who_authenticated",),
+    "resources are taken over in silence": (
+        "a_resource_in_use_is_never_bound_twice",
+        "a_replaced_session_has_its_condition",
+        "resources_are_compared_after_preparation",
+    ),
+    "stanzas before log-in are dropped": (
+        "a_stanza_before_negotiation_is_complete_ends_the_stream",
+        "without_a_resource_nothing_is_routed",
+        "a_stanza_before_sasl_ends_the_stream",
+        "nothing_but_starttls_is_processed_in_the_clear",
+        "sasl_negotiation",
+        "tls_negotiation",
+    ),
+    "version 0.9 before an error": ("a_response_header_before_an_error_has_version_1_0",),
+    "nothing may stand behind <auth/>": ("a_header_may_stand_right_behind_auth",),
+    "unknown users are told": ("unknown_users_look_like_wrong_passwords",),
+    "texts without a language": ("texts_of_the_server_name_their_language",),
+    "disabled accounts are told to all": (),
 }
-PARTS = tuple(dict.fromkeys(FAULTS.values()))
 
 
 class Over(Exception):
@@ -86,7 +190,9 @@ class BrokenServer:
     def __init__(self, folder: Path, fault: str | None = None) -> None:
         assert fault is None or fault in FAULTS
         self.fault = fault
-        self.pem = certificate(folder)
+        self.pem = certificate(folder)  # what clients trust
+        other = fault == "certificate of another domain"
+        self.served = certificate(folder, "elsewhere.example") if other else self.pem
         self.sessions: dict[str, Session] = {}
         self.counter = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -115,10 +221,10 @@ class BrokenServer:
                 threading.Thread(target=Session(self, sock).run, daemon=True).start()
 
 
-def certificate(folder: Path) -> Path:
-    """A file with a key and a self-signed certificate of DOMAIN."""
+def certificate(folder: Path, domain: str = DOMAIN) -> Path:
+    """A file with a key and a self-signed certificate of the domain."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, DOMAIN)])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain)])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
@@ -128,11 +234,11 @@ def certificate(folder: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(DOMAIN)]), False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), False)
         .add_extension(x509.BasicConstraints(True, None), True)
         .sign(key, hashes.SHA256())
     )
-    path = folder / "broken.pem"
+    path = folder / f"{domain}.pem"
     path.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -176,6 +282,7 @@ class Session:
         self.jid = ""
         self.id = ""
         self.header_sent = False
+        self.claimed = ""  # 'from' of the last header
         sock.settimeout(20)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -187,6 +294,7 @@ class Session:
         self.sock.sendall(text.encode())
 
     def run(self) -> None:
+        first = True
         with contextlib.suppress(Over, OSError, ssl.SSLError):
             while True:
                 try:
@@ -195,10 +303,19 @@ class Session:
                         data = self.sock.recv(65536)
                         if not data:
                             raise Over
+                        if first and self.has("the header must come in one piece") and b">" not in data[30:]:
+                            raise Over
+                        if first and self.has("a declaration is needed") and not data.startswith(b"<?xml"):
+                            raise Over
+                        first = False
                         self.reader.feed(data)
                         continue
                 except NotWellFormed:
+                    if self.has("what is not XML is ignored"):
+                        continue
                     self.error("not-well-formed")
+                if isinstance(event, Text) and self.has("white space is refused"):
+                    self.error("bad-format")
                 if isinstance(event, Header):
                     self.opened(event)
                 elif isinstance(event, Closed):
@@ -230,8 +347,13 @@ class Session:
     def opened(self, header: Header) -> None:
         self.header_sent = False
         element = header.element
-        if not element.is_("stream", STREAMS):
+        self.claimed = element.get("from") or ""
+        if not element.is_("stream", STREAMS) and not self.has("any stream namespace is served"):
+            while self.tls and self.has("no new header is needed") and self.sock.recv(65536):
+                pass
             self.error("invalid-namespace")
+        if element.get("to") is None and self.has("a header without 'to' ends the connection"):
+            raise Over
         if header.declared.get("") != CLIENT and not self.has("any content namespace is served"):
             self.error("invalid-namespace")
         if element.get("to") != DOMAIN and not self.has("any host is served"):
@@ -251,6 +373,8 @@ class Session:
         if self.has("no new stream after SASL") and self.account:
             header_text = header_text.replace(self.id, "")
         features = self.features()
+        if self.has("features behind other features"):
+            features += features
         if self.has("features in a second write"):
             self.say(header_text)
             threading.Event().wait(0.02)
@@ -259,12 +383,15 @@ class Session:
             self.say(features.replace("stream:features", f"features xmlns='{STREAMS}'", 1) + header_text)
         else:
             self.say(header_text + features)
+        if self.reader.pending and self.has("nothing may stand behind the header"):
+            self.error("policy-violation")
 
     def features(self) -> str:
         starttls = f"<starttls xmlns='{TLS}'><required/></starttls>"
         if self.has("STARTTLS is not required"):
             starttls = f"<starttls xmlns='{TLS}'/>"
-        names = ["PLAIN", *(["ANONYMOUS"] if self.has("ANONYMOUS is offered") else [])]
+        twice = ["PLAIN"] if self.has("PLAIN is offered twice") else []
+        names = ["PLAIN", *twice, *(["ANONYMOUS"] if self.has("ANONYMOUS is offered") else [])]
         offered = "".join(f"<mechanism>{name}</mechanism>" for name in names)
         mechanisms = f"<mechanisms xmlns='{SASL}'>{offered}</mechanisms>"
         if not self.tls:
@@ -272,13 +399,17 @@ class Session:
         elif not self.account:
             inside = mechanisms + (starttls if self.has("STARTTLS is offered again") else "")
         else:
-            inside = f"<bind xmlns='{BIND}'/>"
+            inside = "" if self.has("bind is not offered") else f"<bind xmlns='{BIND}'/>"
+            if self.has("a voluntary feature is required"):
+                inside += "<x xmlns='urn:example:x'><required/></x>"
         return f"<stream:features>{inside}</stream:features>"
 
     def error(self, condition: str) -> None:
         header = ""
         if not self.header_sent and not self.has("no header before an error"):
             header = self.header(None)
+        if self.has("version 0.9 before an error"):
+            header = header.replace("version='1.0' xml", "version='0.9' xml")
         if self.has("another condition"):
             condition = "undefined-condition"
         error = f"<stream:error><{condition} xmlns='{STREAM_ERRORS}'/></stream:error>"
@@ -318,12 +449,17 @@ class Session:
     # ---- elements
 
     def heard(self, element: Element) -> None:
+        early = element.namespace == CLIENT and not self.jid and element.find("bind", BIND) is None
+        if early and self.has("stanzas before log-in are dropped"):
+            return
         if element.is_("starttls", TLS):
             self.start_tls(element)
+        elif element.is_("auth", SASL) and (self.tls or self.has("passwords are taken in the clear")):
+            self.authenticate(element)
         elif not self.tls:
             self.error("not-authorized")
-        elif element.is_("auth", SASL):
-            self.authenticate(element)
+        elif not self.account and self.has("legacy authentication is served"):
+            self.say(f"<iq type='result' id='{element.get('id')}'/>")
         elif element.namespace != CLIENT or not self.account:
             self.error("not-authorized")
         elif not self.jid:
@@ -337,24 +473,60 @@ class Session:
             self.end()
         self.say(f"<proceed xmlns='{TLS}'/>" + ("<x/>" if self.has("text behind <proceed/>") else ""))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.server.pem)
-        self.sock = context.wrap_socket(self.sock, server_side=True)
+        context.load_cert_chain(self.server.served)
+        if self.has("TLS renegotiates"):
+            context.options |= ALLOW_CLIENT_RENEGOTIATION
+        if not self.has("XML behind a failed handshake"):
+            self.sock = context.wrap_socket(self.sock, server_side=True)
+        else:
+            context.verify_mode = ssl.CERT_OPTIONAL
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.load_verify_locations(self.server.pem)
+            in_clear = self.sock.dup()
+            try:
+                self.sock = context.wrap_socket(self.sock, server_side=True)
+            except ssl.SSLError:
+                in_clear.sendall(b"</stream:stream>")
+                raise
+            finally:
+                in_clear.close()
         self.tls = True
         self.reader.restart()
 
     def authenticate(self, element: Element) -> None:
         if element.get("mechanism") != "PLAIN":
+            if self.has("any mechanism succeeds"):
+                self.say(f"<success xmlns='{SASL}'/>")
+                return
             name = "bad-mechanism" if self.has("failure of RFC 3920") else "invalid-mechanism"
             self.say(f"<failure xmlns='{SASL}'><{name}/></failure>")
             return
-        _, name, password = base64.b64decode(element.text).decode().split("\0")
+        try:
+            _, name, password = base64.b64decode(element.text).decode().split("\0")
+        except ValueError:
+            raise Over from None
         right = any((each.name, each.password) == (name, password) for each in ACCOUNTS)
+        right = right and not self.has("no password is right")
         if not right and not self.has("any password is right"):
+            if name == "disabled" and self.has("disabled accounts are told to all"):
+                self.say(f"<failure xmlns='{SASL}'><account-disabled/></failure>")
+                return
+            if self.has("unknown users are told") and name not in {each.name for each in ACCOUNTS}:
+                self.say(f"<failure xmlns='{SASL}'><not-authorized/><text>who is that?</text></failure>")
+                return
+            if self.has("one failure ends the stream"):
+                self.error("policy-violation")
             more = "<aborted/>" if self.has("failure with two conditions") else ""
             self.say(f"<failure xmlns='{SASL}'><not-authorized/>{more}</failure>")
             return
         self.account = f"{name}@{DOMAIN}"
+        if self.claimed and self.has("the session is that of 'from'"):
+            self.account = self.claimed
+        if self.has("unbound streams get messages"):
+            self.server.sessions[f"{self.account}/unbound"] = self
         self.say(f"<success xmlns='{SASL}'/>")
+        if self.reader.pending and self.has("nothing may stand behind <auth/>"):
+            self.error("not-well-formed")
         self.reader.restart()
 
     def bind(self, element: Element) -> None:
@@ -366,6 +538,8 @@ class Session:
             resource = "same"
         if self.has("resources that count"):
             resource = f"{self.server.counter:024d}"
+        if self.has("resources are taken over in silence") and (wish := element.elements[0].find("resource")):
+            resource = wish.text
         self.jid = f"{self.account}/{resource}"
         self.server.sessions[self.jid] = self
         jid = "" if self.has("bind without a JID") else f"<jid>{self.jid}</jid>"
@@ -374,27 +548,44 @@ class Session:
             self.say("<!-- hello -->")
 
     def route(self, element: Element) -> None:
+        if self.has("nothing is answered"):
+            return
         to = element.get("to") or self.account
         targets = [
             session
             for jid, session in list(self.server.sessions.items())
             if jid == to or jid.startswith(f"{to}/")
         ]
-        if (element.name == "iq" and to.partition("/")[2] == "") or not targets:
+        if not targets and self.has("requests reach any resource"):
+            targets = [each for each in self.server.sessions.values() if to.startswith(each.account)]
+        elif element.name == "iq" and to.partition("/")[2] == "":
+            targets = []
+        if not targets:
             self.answer(element, to)
             return
+        if self.has("all resources get all"):
+            targets = [each for each in self.server.sessions.values() if each.account == targets[0].account]
         given = {name: value for name, value in element.attributes.items() if name != "from"}
         if self.has("from as the client says"):
             given["from"] = element.get("from") or self.jid
         elif not self.has("messages without from"):
             subscribes = element.name == "presence" and "subscribe" in (element.get("type") or "")
             given["from"] = self.account if subscribes else self.jid
+        if self.has("'to' is written anew"):
+            given["to"] = targets[0].account
         children = [] if self.has("body is lost") else element.children
-        targets[0].say(written(Element(CLIENT, element.name, given, children)))
+        stanza = written(Element(CLIENT, element.name, given, children))
+        if self.has("U+FEFF is lost"):
+            stanza = stanza.replace("\ufeff", "")
+        for each in targets if self.has("all resources get all") else targets[:1]:
+            each.say(stanza)
 
     def answer(self, element: Element, to: str) -> None:
-        if element.name == "presence" or element.get("type") == "error":
+        unasked = element.name == "presence" or element.get("type") == "error"
+        if unasked and not self.has("everything is answered"):
             return
+        if self.has("answers from another domain"):
+            to = "elsewhere.example"
         if element.get("type") == "result" and not self.has("results are answered"):
             return
         ping = element.name == "iq" and element.elements and element.elements[0].name == "ping"
@@ -402,9 +593,12 @@ class Session:
             return
         id_ = "other" if self.has("answers with another id") and not ping else element.get("id") or ""
         kind = "" if self.has("error without a type") else " type='cancel'"
-        error = f"<error{kind}><service-unavailable xmlns='{STANZA_ERRORS}'/></error>"
+        text = f"<text xmlns='{STANZA_ERRORS}'>x</text>" if self.has("texts without a language") else ""
+        error = f"<error{kind}><service-unavailable xmlns='{STANZA_ERRORS}'/>{text}</error>"
         answer = Element(
             CLIENT, element.name, {"type": "error", "id": id_, "from": to, "to": self.jid}, ["?"]
         )
         text = str(answer).replace("?", error)
+        if self.has("errors of jabber:server") and element.name == "message":
+            text = text.replace(CLIENT, SERVER)
         self.say(text * (2 if self.has("IQs are answered twice") else 1))

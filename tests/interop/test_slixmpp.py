@@ -8,7 +8,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from slixmpp import ClientXMPP
+from slixmpp import JID, ClientXMPP
+from slixmpp.exceptions import IqError
+from slixmpp.xmlstream import ElementBase
 
 from scripts.talker import WITHIN_S, Talker
 from tests.interop.conftest import Account, Site
@@ -154,6 +156,50 @@ def test_the_server_answers_what_a_client_asks(site: Site) -> None:
         reply = await talker.answer(iq)
         assert reply["error"]["condition"] == "service-unavailable"
         await talker.log_out()
+
+    asyncio.run(run())
+
+
+class Notes(ElementBase):
+    """Something of a client's own, for private storage."""
+
+    name = plugin_attrib = "notes"
+    namespace = "urn:example:notes"
+    interfaces = sub_interfaces = frozenset(["note"])
+
+
+def test_what_the_server_keeps_and_whom_it_keeps_away(site: Site) -> None:
+    """Last activity (XEP-0012), private XML (0049), vCard (0054), blocking (0191), as slixmpp speaks them."""
+
+    async def run() -> None:
+        a, b = await logged_in(site, site.account("alice")), await logged_in(site, site.account("bob"))
+        for talker in (a, b):
+            for plugin in ("xep_0012", "xep_0049", "xep_0054", "xep_0191"):
+                talker.register_plugin(plugin)
+        alice, bob = a.boundjid.bare, b.boundjid.bare
+        card = a.plugin["xep_0054"].make_vcard()
+        card["FN"] = "Alice"
+        await a.plugin["xep_0054"].publish_vcard(vcard=card, timeout=WITHIN_S)
+        seen = await b.plugin["xep_0054"].get_vcard(alice, timeout=WITHIN_S)
+        assert seen["vcard_temp"]["FN"] == "Alice"
+        notes = Notes()
+        notes["note"] = "milk"
+        a.plugin["xep_0049"].register(Notes)
+        await a.plugin["xep_0049"].store(notes, timeout=WITHIN_S)
+        kept = await a.plugin["xep_0049"].retrieve("notes", timeout=WITHIN_S)
+        assert kept["private"]["notes"]["note"] == "milk"
+        up = await a.plugin["xep_0012"].get_last_activity("localhost", timeout=WITHIN_S)
+        assert up["last_activity"]["seconds"] >= 0
+
+        await a.plugin["xep_0191"].block(bob, timeout=WITHIN_S)
+        assert await a.plugin["xep_0191"].get_blocked_jids(timeout=WITHIN_S) == {JID(bob)}
+        with pytest.raises(IqError) as refused:
+            await b.plugin["xep_0054"].get_vcard(alice, timeout=WITHIN_S)
+        assert refused.value.condition == "service-unavailable"
+        await a.plugin["xep_0191"].unblock(bob, timeout=WITHIN_S)
+        b.say(alice, "back again")
+        await a.message(bob, "back again")
+        await asyncio.gather(a.log_out(), b.log_out())
 
     asyncio.run(run())
 

@@ -17,7 +17,7 @@ from tests.xmpp_client import XMPPClient
 from xmppd.stream.sasl import MECHANISMS
 
 ROUNDS = 40  # connections; each takes one attempt of every kind
-RATIO = 1.6  # a second PBKDF2, a waiting disk or an early answer would be far outside
+RATIO = 2.5  # a second PBKDF2, a waiting disk or an early answer would be ten
 RETRIES = "[sasl]\nretries = 3\n"
 KINDS = {"wrong password": "alice", "unknown": "nobody", "disabled": "bob", "no localpart": "no body@"}
 

@@ -105,7 +105,7 @@ class World:
     async def client(self, name: str = "", lang: str | None = None) -> FakeClient:
         """A bound resource of an account, of a new one if there is no name."""
         if not name:
-            name = f"user{next(_numbers)}"
+            name = f"user{next(_numbers):06}"  # of one length, so that examples can be played again
             self.core.records.add(name)
         client = self.core.connection()
         account = JID.parse(f"{name}@{HOST}")

@@ -278,14 +278,22 @@ class Client:
         return answer
 
     def channel_binding(self) -> tuple[str, bytes]:
-        """A type of channel binding that the server takes (XEP-0440), and its data."""
+        """A type of channel binding that the server takes (XEP-0440), and its data.
+
+        Where it does not say: tls-unique, the default of RFC 5802 6, or what there is in TLS 1.3.
+        """
         known = self.features.find("sasl-channel-binding", CHANNEL_BINDING) if self.features else None
         types = [str(each.get("type")) for each in known.elements] if known is not None else []
-        if not types or "tls-server-end-point" in types:
+        if "tls-server-end-point" in types:
             return "tls-server-end-point", self.end_point()
         tls = self.connection.tls
-        if "tls-unique" in types and tls is not None and (data := tls.get_channel_binding("tls-unique")):
-            return "tls-unique", data
+        unique = (
+            tls.get_channel_binding("tls-unique") if tls is not None and tls.version() != "TLSv1.3" else None
+        )
+        if unique is not None and (not types or "tls-unique" in types):
+            return "tls-unique", unique
+        if not types:
+            return "tls-server-end-point", self.end_point()
         raise CouldNotTest(f"the server binds to {', '.join(types)} alone, which this Python does not show")
 
     def end_point(self) -> bytes:

@@ -73,6 +73,7 @@ class Connection:
         self.received_in_clear = 0  # bytes of XML before TLS
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        self._behind_tls = b""  # what came together with the end of a handshake that failed
         try:
             self.socket = dial(address, CONNECT_TIMEOUT_S)
         except OSError as error:
@@ -139,7 +140,7 @@ class Connection:
                     break
                 if self.ending.close_notify:
                     return b""
-            data = self._read_socket(deadline)
+            data, self._behind_tls = self._behind_tls or self._read_socket(deadline), b""
             if self.tls is None or not data:
                 break
             if self.ending.close_notify:
@@ -212,6 +213,7 @@ class Connection:
                 self._incoming.write(data)
             except ssl.SSLError as error:
                 self.send_raw(self._outgoing.read())
+                self._behind_tls = self._incoming.read()
                 said = getattr(error, "verify_message", "") or error.reason or str(error)
                 self._event(f"TLS handshake failed: {said}")
                 raise TLSFailed(said) from None

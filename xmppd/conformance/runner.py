@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xmppd.conformance.check import Check, registered
@@ -19,7 +19,10 @@ from xmppd.conformance.verdict import NO_CHECK, Ended, Outcome, Verdict, worst
 
 @dataclass(slots=True)
 class Runner:
-    """One run. `transcripts` is a folder for the whole conversations, if they are wanted."""
+    """One run. `transcripts` is a folder for the whole conversations, if they are wanted.
+
+    `done` holds what was tried already, and is not tried again.
+    """
 
     subject: Subject
     selection: Selection
@@ -27,14 +30,14 @@ class Runner:
     checks: Mapping[tuple[str, str], tuple[Check, ...]] | None = (
         None  # None: those that come with the package
     )
+    done: dict[Check, Verdict] = field(default_factory=dict)
 
     def run(self) -> Iterator[Verdict]:
         """A verdict for each selected part, in order. Raises LauncherFailed."""
-        done: dict[Check, Verdict] = {}
         for part in self.selection.parts:
-            yield self._judge(part, done)
+            yield self._judge(part)
 
-    def _judge(self, part: Part, done: dict[Check, Verdict]) -> Verdict:
+    def _judge(self, part: Part) -> Verdict:
         judged, left_out = self.selection.judged(part), self.selection.left_out(part)
         if not judged:
             return Verdict(part.name, Outcome.NOT_APPLICABLE, f"area {', '.join(part.needs)}")
@@ -46,16 +49,16 @@ class Runner:
                 why = NO_CHECK if len(part.needs) == 1 else f"{NO_CHECK} for {area}"
                 found.append(Verdict(part.name, Outcome.COULD_NOT_TEST, why))
             for each in scripts:
-                if each not in done:
-                    done[each] = self._try(each)
-                found += (done[each], *self._summed_up(each, done))
+                if each not in self.done:
+                    self.done[each] = self._try(each)
+                found += (self.done[each], *self._summed_up(each))
         return replace(worst(found), part=part.name, judged=judged, left_out=left_out)
 
-    def _summed_up(self, check: Check, done: dict[Check, Verdict]) -> Iterator[Verdict]:
+    def _summed_up(self, check: Check) -> Iterator[Verdict]:
         """The verdicts, apart from good ones, on the rows that a check sums up."""
         for part in catalogue().parts:
             if any(matches(part, pattern) for pattern in check.rows):
-                verdict = self._judge(part, done)
+                verdict = self._judge(part)
                 if not verdict.is_good:
                     yield replace(verdict, why=f"{part.name}: {verdict.why}")
 

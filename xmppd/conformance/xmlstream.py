@@ -126,6 +126,9 @@ class StreamReader:
     def restart(self) -> None:
         """A new document begins with the next byte."""
         parser = expat.ParserCreate(namespace_separator=SEPARATOR)
+        # expat 2.6 and later keep a token back that came in pieces until much more has come
+        if hasattr(parser, "SetReparseDeferralEnabled"):
+            parser.SetReparseDeferralEnabled(False)
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end

@@ -45,12 +45,14 @@ async def change(
         connected.blocked = account.blocked
     for contact in _crossed(site, account, remove, after, before):
         presence.show(site, user, contact)
+    if not remove:
+        return
     for item in account.roster:
-        if item.subscription in ("to", "both"):
-            contact = JID.kept(item.jid)
-            if in_block_list(contact.norm, before) and not in_block_list(contact.norm, after):
-                for resource in presence.available(site, user):
-                    presence.look_up(site, resource, contact)
+        key = item.jid.encode()
+        heard = item.subscription in ("to", "both")
+        if heard and in_block_list(key, before) and not in_block_list(key, after):
+            for resource in presence.available(site, user):
+                presence.look_up(site, resource, JID.kept(item.jid))
 
 
 def _crossed(

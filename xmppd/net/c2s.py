@@ -292,6 +292,7 @@ class Session(Deadline):
     def throttled(self, ticks: int) -> None:
         """The stream has used up its rate: it is read again after `ticks`."""
         count("streams_rate_limited")
+        log.warning("stream slowed down", extra=self._fields(limit="bytes_per_s, stanzas_per_s"))
         asyncio.get_running_loop().call_later(ticks * TICK_S, self.wire.release)
 
     def partial_over(self) -> None:
