@@ -82,17 +82,6 @@ class Slixmpp:
     def read(self, contact: str, body: str) -> None:
         self._do(self.talker.message(contact, body))
 
-    def remove(self, contact: str) -> None:
-        async def removed() -> None:
-            await self.talker.answer(self._removal(contact))
-
-        self._do(removed())
-
-    def _removal(self, contact: str) -> Any:
-        iq = self.talker.make_iq_set()
-        iq["roster"]["items"] = {contact: {"subscription": "remove"}}
-        return iq
-
     def quit(self) -> None:
         self._do(self.talker.log_out())
 
