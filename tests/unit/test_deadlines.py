@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,3 +84,30 @@ def test_who_expires_may_take_another_of_the_same_tick_off():
     wheel.set(two, TICK_S)
     wheel.advance()
     assert log == [2]
+
+
+def test_nothing_expires_early_on_a_loop_that_was_held_up():
+    """The wheel makes up for the ticks it has missed: they are not taken from a deadline that is set before."""
+    waited = []
+
+    class Timed(Deadline):
+        def expire(self):
+            waited.append(time.monotonic() - self.began)
+
+    async def main() -> None:
+        wheel = Wheel(lambda _: None)
+        wheel.start()
+        deadlines = []
+        for _ in range(4):
+            await asyncio.sleep(0.07)
+            deadline = Timed()
+            deadlines.append(deadline)
+            time.sleep(0.6)  # nothing else runs meanwhile
+            deadline.began = time.monotonic()
+            wheel.set(deadline, 0.5)
+        while len(waited) < 4:
+            await asyncio.sleep(0.05)
+        wheel.stop()
+
+    asyncio.run(main())
+    assert min(waited) >= 0.49

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
 from typing import Final
 
 from xmppd._fast.wire import Deadline
@@ -39,15 +40,21 @@ class Wheel:
             self._timer = None
 
     def set(self, deadline: Deadline, seconds: float) -> None:
-        """Let `deadline` expire in `seconds`, rounded up to whole ticks; 0 takes it off."""
+        """Let `deadline` expire in `seconds`, never earlier and up to a tick later; 0 takes it off."""
         if seconds <= 0:
             deadline.due = 0
             self._take(deadline)
             return
-        deadline.due = self.now + max(1, -int(-seconds // TICK_S))
+        deadline.due = self.now + max(1, ceil((seconds + self._passed_s()) / TICK_S))
         if not deadline.slot or deadline.slot > deadline.due:
             self._take(deadline)
             self._put(deadline)
+
+    def _passed_s(self) -> float:
+        """Seconds of the tick that have passed; more than a tick if the loop was held up."""
+        if self._timer is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - (self._next_at - TICK_S)
 
     def _take(self, deadline: Deadline) -> None:
         """Out of its slot at once: the wheel must not keep what has ended until the slot comes up."""
