@@ -82,6 +82,14 @@ class Slixmpp:
     def read(self, contact: str, body: str) -> None:
         self._do(self.talker.message(contact, body))
 
+    def remove(self, contact: str) -> None:
+        async def removed() -> None:
+            request = self.talker.make_iq_set()
+            request["roster"]["items"] = {contact: {"subscription": "remove"}}
+            await self.talker.answer(request)
+
+        self._do(removed())
+
     def quit(self) -> None:
         self._do(self.talker.log_out())
 
@@ -156,6 +164,11 @@ class XmppJs:
             f"presence {kind} from {contact}",
             lambda e: e["event"] == "presence" and e["from"].split("/")[0] == contact and e["type"] == kind,
         )
+
+    def lose(self, contact: str) -> None:
+        """The roster says that there is no subscription in either direction any more."""
+        push = {"event": "push", "contact": contact, "subscription": "none"}
+        self._wait(f"a roster push of {contact}", lambda e: e == push)
 
     def say(self, contact: str, body: str) -> None:
         self._command(do="say", to=contact, body=body)

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.local_server import LocalServer
 from scripts.talker import LoginError
-from tests.interop.clients import MAKES, Client
+from tests.interop.clients import MAKES, Client, Slixmpp, XmppJs
 from tests.interop.conftest import Account, Site
 
 WORDS = "Grüße & <b>tags</b>, 'quotes', 你好 😀"
@@ -51,6 +51,37 @@ def test_two_makes_chat(
         listener.read(who.jid, words)
     b.quit()
     a.see(bob.jid, online=False)
+    a.quit()
+
+
+@pytest.mark.req("5-19.b", "6-30.c", "7-18.e")
+def test_add_chat_leave_come_back_and_remove(site: Site, sit_down: Callable[[str, Account], Client]) -> None:
+    """slixmpp and xmpp.js: what is said to somebody who is away is there at the next log-in."""
+    alice, bob = site.account("alice"), site.account("bob")
+    a, b = sit_down("slixmpp", alice), sit_down("xmpp.js", bob)
+    assert isinstance(a, Slixmpp)
+    a.log_in()
+    b.log_in()
+    for asking, asked, who, whom in ((a, b, alice, bob), (b, a, bob, alice)):
+        asking.ask_for_presence(whom.jid)
+        asked.approve(who.jid)
+        asking.see(whom.jid, online=True)
+    a.say(bob.jid, WORDS)
+    b.read(alice.jid, WORDS)
+    b.quit()
+    a.see(bob.jid, online=False)
+    for number in range(3):
+        a.say(bob.jid, f"{WORDS} {number}")
+    again = sit_down("xmpp.js", bob)
+    assert isinstance(again, XmppJs)
+    again.log_in()
+    for number in range(3):
+        again.read(alice.jid, f"{WORDS} {number}")
+    again.see(alice.jid, online=True)
+    a.remove(bob.jid)
+    again.see(alice.jid, online=False)
+    again.lose(alice.jid)  # it answers roster pushes, and fails where it has been told to leave meanwhile
+    again.quit()
     a.quit()
 
 

@@ -3,7 +3,7 @@
 // usage: node chat.mjs PACKAGES JID PASSWORD HOST PORT      PACKAGES: the folder with node_modules
 // commands: {"do": "subscribe" | "approve", "to"}  {"do": "say", "to", "body"}  {"do": "quit"}
 // events:   {"event": "online", "jid", "mechanism", "tls"} | "failed", "why" | "message", "from", "body" |
-//           "presence", "from", "type" | "offline"
+//           "presence", "from", "type" | "push", "contact", "subscription" | "offline"
 // The CA it trusts is that of NODE_EXTRA_CA_CERTS; Node checks the chain and the name.
 import { webcrypto } from "node:crypto";
 import { createRequire } from "node:module";
@@ -41,6 +41,9 @@ xmpp.on("stanza", (stanza) => {
     tell("message", { from, body: stanza.getChildText("body") });
   } else if (stanza.is("presence")) {
     tell("presence", { from, type: stanza.attrs.type ?? "available" });
+  } else if (stanza.is("iq") && stanza.attrs.type === "set" && stanza.getChild("query", "jabber:iq:roster")) {
+    const { jid: contact, subscription } = stanza.getChild("query").getChild("item").attrs;
+    tell("push", { contact, subscription });
   }
 });
 xmpp.on("online", async (me) => {
