@@ -27,6 +27,7 @@ from xmppd.conformance.xmlstream import Element
 if TYPE_CHECKING:
     from xmppd.conformance.site import Site
 
+NOBODY_KNOWS: Final = "nobody-knows-"  # the contacts that `settle` removes, though they are in no roster
 SUBSCRIPTIONS: Final = ("none", "to", "from", "both")
 
 # RFC 6121 A.1: the nine states of a user towards a contact, and how two strangers get there
@@ -79,8 +80,11 @@ class Resource(Client):
         ]
 
     def pushes(self) -> list[Element]:
-        """The roster pushes since `forget`."""
-        return [each for each in self.heard("iq", type="set") if each.find("query", ROSTER) is not None]
+        """The roster pushes since `forget`; what a server pushes because of `settle` is not counted."""
+        found = [(each, pushed(each)) for each in self.heard("iq", type="set")]
+        return [
+            each for each, item in found if item is not None and NOBODY_KNOWS not in (item.get("jid") or "")
+        ]
 
     def take(self, wanted: Callable[[Element], bool], words: str) -> Element:
         """A stanza that came since `forget` and was not taken yet, or else one that comes."""
@@ -283,7 +287,7 @@ def settle(*resources: Resource) -> None:
     sent or caused before (RFC 6120 10.1).
     """
     for resource in resources * 2:
-        resource.remove_item(f"nobody-knows-{resource.new_id()}@{resource.domain}")
+        resource.remove_item(f"{NOBODY_KNOWS}{resource.new_id()}@{resource.domain}")
     for listener in resources:
         for speaker in resources:
             listener.before_message(speaker)
