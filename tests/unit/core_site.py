@@ -178,14 +178,29 @@ class FakeClient:
         self.conn = conn
         self.peer = peer
         self.ended: list[StreamError | None] = []
+        self.held = 0
+        self.unread: list[str] = []
 
     def close(self, error: StreamError | None) -> None:
         """What the core calls."""
         self.ended.append(error)
 
+    def hold(self) -> None:
+        """What the core calls: nothing more is read, see `send`."""
+        self.held += 1
+
+    def release(self) -> None:
+        """What the core calls."""
+        self.held -= 1
+        self._read()
+
     def send(self, *stanzas: str) -> None:
-        for stanza in stanzas:
-            self.core.router.route(self.resource, Stanza.parse(stanza.encode()))
+        self.unread += stanzas
+        self._read()
+
+    def _read(self) -> None:
+        while self.unread and not self.held:
+            self.core.router.route(self.resource, Stanza.parse(self.unread.pop(0).encode()))
 
     def raw(self) -> bytes:
         """The bytes that came since the last look."""

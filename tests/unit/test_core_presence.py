@@ -35,6 +35,48 @@ async def test_who_has_left_does_not_become_available_again():
         assert types(ben.read()) == [("message", None, ann.jid)]
 
 
+@pytest.mark.req("7-18.x1")
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "<presence type='unsubscribed' to='{}'/>",
+        "<iq type='set' id='i'><query xmlns='jabber:iq:roster'><item jid='{}' subscription='remove'/></query></iq>",
+        "<iq type='set' id='i'><block xmlns='urn:xmpp:blocking'><item jid='{}'/></block></iq>",
+    ],
+    ids=["unsubscribed", "remove", "block"],
+)
+@in_loop
+async def test_who_is_cut_off_sees_nothing_of_what_follows(cut):
+    """RFC 6120 10.1: in the same breath; the change waits for the disk, and what comes behind it waits for the change."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ann.send("<presence/>")
+        ben.send("<presence/>")
+        await subscribe(core, ann, ben)
+        ann.send(cut.format(ben.bare), "<presence><status>secret</status></presence>")
+        await core.settle()
+        told = [stanza for stanza in ben.read() if stanza.get("from") == ann.jid]
+        assert [stanza.get("type") for stanza in told] == ["unavailable"]
+
+
+@in_loop
+async def test_a_request_is_before_what_is_said_behind_it():
+    """RFC 6120 10.1; a roster get shows what the set before it has changed."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ben.send("<presence/>")
+        await core.settle()
+        ben.raw()
+        get = "<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>"
+        put = "<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='c@x'/></query></iq>"
+        ann.send(f"<presence type='subscribe' to='{ben.bare}'/>", f"<message to='{ben.jid}'/>", put, get)
+        await core.settle()
+        assert types(ben.read()) == [("presence", "subscribe", ann.bare), ("message", None, ann.jid)]
+        answers = [stanza for stanza in ann.read() if stanza.get("id") in ("s", "g")]
+        assert [stanza.get("id") for stanza in answers] == ["s", "g"]
+        assert "c@x" in [item.get("jid") for item in answers[-1][0]]
+
+
 @in_loop
 async def test_nothing_is_sent_to_a_stream_that_ends():
     """Its closing tag is out already."""

@@ -15,7 +15,7 @@ cdef class Wire(Handler):
     cdef unsigned int _filled
     cdef float _bytes_left
     cdef float _stanzas_left
-    cdef bint _held
+    cdef int _held
     cdef bint _pumping
     cdef bint _deaf
 

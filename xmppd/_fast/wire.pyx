@@ -178,15 +178,17 @@ cdef class Wire(Handler):
     # what the session calls
 
     def hold(self):
-        """Read and parse nothing more until `release`."""
-        self._held = True
+        """Read and parse nothing more until each `hold` has had its `release`."""
+        self._held += 1
         self.conn.pause()
 
     def release(self):
         """Go on after `hold`, with what was left unparsed first."""
         if not self._held:
             return
-        self._held = False
+        self._held -= 1
+        if self._held:
+            return
         self.last_in = _now  # until now nobody listened: that was no silence of the peer
         if self._deaf:
             return
@@ -210,7 +212,7 @@ cdef class Wire(Handler):
     @property
     def held(self):
         """Whether an answer is awaited."""
-        return self._held
+        return self._held > 0
 
     @property
     def idle_ticks(self):

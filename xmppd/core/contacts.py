@@ -22,6 +22,7 @@ from xmppd.core.push import push as push_to
 from xmppd.core.roster import is_empty, item_xml, moved
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
+from xmppd.core.turn import Turn
 from xmppd.errors import StanzaError
 from xmppd.jid import JID
 from xmppd.records import RosterItem
@@ -42,9 +43,11 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
     # 3.1.2: stamped with bare addresses, the rest of the stanza as it was sent (7-3, 7-4)
     routed = stanza.render(to=contact.wire, from_=user.wire, lang=sender.lang)
     id_ = stanza.id
+    turn = Turn(sender.session, site.settings.answer_s)
 
     async def change(account: Account | None) -> None:
         if not owns(account, sender):
+            turn.over()
             return
         step = OUTBOUND[type_][account.roster.state(contact)]
         before = account.roster.get(contact)
@@ -61,6 +64,7 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
             if after.visible() != item.visible():
                 push(site, account, after)
         if not step.passes:
+            turn.over()
             return
         if type_ == "unsubscribed" and item.subscription in ("from", "both"):
             # 3.2.2: first, and while there is somebody to leave: from here on no broadcast reaches the contact
@@ -69,14 +73,16 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
         def then() -> None:
             if type_ == "subscribed":  # 3.1.5: presence follows the stanza that allows it
                 presence.show(site, user, contact)
+            turn.over()
 
         _pass_on(site, user, contact, type_, routed, id_, undelivered, then)
 
     def refused(error: StanzaError) -> None:
         bounce(sender, stanza, error)
+        turn.over()
 
     def undelivered(error: StanzaError) -> None:
-        bounce(sender, stanza, error)
+        refused(error)
         if type_ == "subscribe":  # 7-5.3: no request stays open
             inbound(
                 site, user, contact, "unsubscribed", presence_xml("unsubscribed", contact, user, id_), id_

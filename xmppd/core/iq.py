@@ -20,6 +20,7 @@ from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource
 from xmppd.core.accounts import Account, owns
 from xmppd.core.site import Site, bounce
+from xmppd.core.turn import Turn
 from xmppd.errors import StanzaError
 from xmppd.events import fields
 from xmppd.jid import JID
@@ -95,7 +96,8 @@ def answer(routes: Routes, request: Request, scope: Scope) -> None:
     if isinstance(result, bytes):
         reply(request, result)
     else:
-        request.site.spawn(_answer_later(request, result))
+        turn = Turn(request.sender.session, request.site.settings.answer_s)
+        request.site.spawn(_answer_later(request, result, turn))
 
 
 async def _for_account(feature: Feature, request: Request) -> bytes | None:
@@ -107,7 +109,7 @@ async def _for_account(feature: Feature, request: Request) -> bytes | None:
     return result if isinstance(result, bytes) else await result
 
 
-async def _answer_later(request: Request, result: Awaitable[bytes | None]) -> None:
+async def _answer_later(request: Request, result: Awaitable[bytes | None], turn: Turn) -> None:
     """Answer when the feature is done, or with an error when that takes too long.
 
     What it has begun goes on: a change that comes about late is told by what it brings, a roster push for instance.
@@ -124,6 +126,7 @@ async def _answer_later(request: Request, result: Awaitable[bytes | None]) -> No
         _refuse(request, error)
     finally:
         timer.cancel()
+        turn.over()
 
 
 def reply(request: Request, payload: bytes) -> None:

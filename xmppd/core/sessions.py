@@ -9,12 +9,13 @@ from xmppd._fast.conn import Conn
 from xmppd._fast.route import Resource
 from xmppd.core import presence
 from xmppd.core.site import Site
+from xmppd.core.turn import Held
 from xmppd.errors import StanzaError, StreamError
 from xmppd.events import count
 from xmppd.jid import JID, JIDError
 
 
-class Session(Protocol):
+class Session(Held, Protocol):
     """The stream behind a resource, as far as the core steers it."""
 
     def close(self, error: StreamError | None) -> None:

@@ -295,6 +295,14 @@ class Session(Deadline):
         log.warning("stream slowed down", extra=self._fields(limit="bytes_per_s, stanzas_per_s"))
         asyncio.get_running_loop().call_later(ticks * TICK_S, self.wire.release)
 
+    def hold(self) -> None:
+        """Read nothing more until `release`: what came first is not done yet (RFC 6120 10.1)."""
+        self.wire.hold()
+
+    def release(self) -> None:
+        """Go on."""
+        self.wire.release()
+
     def partial_over(self) -> None:
         """All unfinished stanzas together hold too much memory."""
         self.service.partial_over(self)
