@@ -173,6 +173,20 @@ def test_init_with_force_keeps_the_ca_and_the_accounts(site: Path, call: Call) -
     assert [row["jid"] for row in call("-c", site, "user", "list", "--json").data] == ["alice@localhost"]
 
 
+@pytest.mark.parametrize("away", ["ca.key", "ca.pem"])
+def test_init_with_force_does_not_replace_half_a_ca(site: Path, call: Call, away: str) -> None:
+    """The key of the CA may be kept elsewhere, as docs/cli.md advises."""
+    tls, kept = site.parent / "tls", site.parent / "elsewhere"
+    (tls / away).rename(kept)
+    before = {path: path.read_bytes() for path in site.parent.rglob("*") if path.is_file()}
+    done = call("init", site.parent, "--domain", "localhost", "--force")
+    assert (done.status, one_sentence(done.err)) == (1, True)
+    assert f"put {away} back" in done.err
+    assert {path: path.read_bytes() for path in site.parent.rglob("*") if path.is_file()} == before
+    kept.rename(tls / away)
+    assert call("init", site.parent, "--domain", "localhost", "--force").status == 0
+
+
 def test_init_does_not_sign_for_others_than_the_ca_may(site: Path, call: Call) -> None:
     before = {path: path.read_bytes() for path in site.parent.rglob("*") if path.is_file()}
     done = call("init", site.parent, "--domain", "localhost", "--domain", "b\u00fccher.example", "--force")

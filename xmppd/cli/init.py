@@ -59,7 +59,16 @@ def text(domains: Sequence[str], profile: str, listeners: Sequence[tuple[str, Ad
 def _ca(folder: Path, domains: Sequence[str]) -> tuple[issue.Pair, dict[Path, File]]:
     """The CA that is there already if it is one, so that clients go on trusting it; else a new one."""
     certificate, key = folder / "ca.pem", folder / "ca.key"
-    if os.path.exists(certificate) and os.path.exists(key):  # Path.exists raises where nobody may look
+    # Path.exists raises where nobody may look
+    there = [path for path in (certificate, key) if os.path.exists(path)]
+    if len(there) == 1:
+        # its clients trust it, wherever its key is kept: never replaced in silence
+        missing = key if there == [certificate] else certificate
+        raise CommandError(
+            f"{there[0]} is there without {missing.name}: put {missing.name} back beside it, "
+            f"or move {there[0].name} away for a new CA, which clients then have to trust"
+        )
+    if there:
         try:
             ca = issue.Pair(certificate.read_bytes(), key.read_bytes())
             others = [domain for domain in domains if not issue.covers(ca, domain)]
