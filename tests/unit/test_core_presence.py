@@ -300,3 +300,29 @@ async def test_contacts_that_other_rules_for_addresses_let_in():
             assert [e.get("type") for e in find(ann.read(), "iq", id="r")] == ["result"]
         assert kept == {}
         assert {e.get("to") for e in remote.read()} == {*elsewhere}
+
+
+@pytest.mark.req("8-23.2")
+@pytest.mark.parametrize(
+    "show",
+    [
+        "<show>away</show><show>dnd</show>",
+        "<show>busy</show>",
+        "<show>AWAY</show>",
+        "<show/>",
+        "<show> </show>",
+    ],
+)
+@in_loop
+async def test_what_a_show_says_is_passed_on_as_it_is(show):
+    """RFC 6121 4.7.2.1 binds who writes it; the server reads no `<show/>`, changes none and refuses none."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ben.send("<presence/>")
+        await subscribe(core, ann, ben)
+        ann.send(f"<presence>{show}</presence>")
+        late = await core.login("ben", "late")
+        late.send("<presence/>")
+        await core.settle()
+        for client, to in ((ben, ben.bare), (late, late.jid)):
+            assert f"from='{ann.jid}' to='{to}'>{show}</presence>".encode() in client.raw()
