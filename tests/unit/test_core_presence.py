@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -326,3 +327,65 @@ async def test_what_a_show_says_is_passed_on_as_it_is(show):
         await core.settle()
         for client, to in ((ben, ben.bare), (late, late.jid)):
             assert f"from='{ann.jid}' to='{to}'>{show}</presence>".encode() in client.raw()
+
+
+TALKATIVE = [f"c{number}" for number in range(40)]
+
+
+async def among_the_talkative(core):
+    """Ann, and contacts that together say more than is kept for one client; she has become available, and reads not."""
+    core.records.items[1] = {
+        f"{name}@{HOST}": RosterItem(f"{name}@{HOST}", subscription="to") for name in TALKATIVE
+    }
+    contacts = {}
+    for number, name in enumerate(TALKATIVE, 2):
+        core.records.items[number] = {ANN: RosterItem(ANN, subscription="from")}
+        contacts[name] = await core.login(name, "r")
+        contacts[name].send(f"<presence><status>{'x' * 200_000}</status></presence>")
+    ann = await core.login("ann", "a")
+    ann.send("<presence/>")
+    await core.settle()
+    assert 0 < ann.conn.pending_out < 1 << 20
+    return ann, contacts
+
+
+async def all_of(core, client):
+    """The presence that comes until nothing more does: (from, type, status)."""
+    received = bytearray()
+
+    def read():
+        received.extend(client.raw())
+        return not client.conn.pending_out
+
+    for _ in range(100):  # between two portions nothing is pending either
+        await core.until(read)
+        await asyncio.sleep(0)
+    stanzas = ET.fromstring(b"<s xmlns='jabber:client'>" + bytes(received) + b"</s>")  # noqa: S314 (our own)
+    return [(p.get("from"), p.get("type"), p.findtext("{jabber:client}status")) for p in stanzas]
+
+
+@in_loop
+async def test_a_greeting_waits_for_the_stream_to_take_it():
+    """Each contact is shown as it is when its turn comes."""
+    async with CoreSite(("ann", *TALKATIVE)) as core:
+        ann, contacts = await among_the_talkative(core)
+        contacts["c38"].send("<presence type='unavailable'/>")
+        contacts["c39"].send("<presence><status>changed</status></presence>")
+        seen = await all_of(core, ann)
+        assert {jid: [s for f, _, s in seen if f == jid] for jid in {f for f, _, _ in seen}} == {
+            ann.jid: [None],
+            **{contacts[name].jid: ["x" * 200_000] for name in TALKATIVE[:38]},
+            contacts["c38"].jid: [None],
+            contacts["c39"].jid: ["changed", "changed"],
+        }
+        assert [f for f, type_, _ in seen if type_] == [contacts["c38"].jid]
+
+
+@in_loop
+async def test_a_greeting_ends_with_the_presence_it_is_for():
+    async with CoreSite(("ann", *TALKATIVE)) as core:
+        ann, _ = await among_the_talkative(core)
+        ann.send("<presence type='unavailable'/>")
+        seen = await all_of(core, ann)
+        assert 2 < len(seen) < len(TALKATIVE)
+        assert seen[-1] == (ann.jid, "unavailable", None)

@@ -7,6 +7,7 @@ the routing table. Within an account nobody is blocked.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 
 from xmppd._fast.route import in_block_list
@@ -47,12 +48,15 @@ async def change(
         presence.show(site, user, contact)
     if not remove:
         return
-    for item in account.roster:
-        key = item.jid.encode()
-        heard = item.subscription in ("to", "both")
-        if heard and in_block_list(key, before) and not in_block_list(key, after):
-            for resource in presence.available(site, user):
-                presence.look_up(site, resource, JID.kept(item.jid))
+    heard = [
+        item.jid
+        for item in account.roster
+        if item.subscription in ("to", "both")
+        and in_block_list(item.jid.encode(), before)
+        and not in_block_list(item.jid.encode(), after)
+    ]
+    for resource in presence.available(site, user):
+        presence.meet(site, resource, deque(heard))
 
 
 def _crossed(

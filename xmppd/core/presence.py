@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import deque
 from collections.abc import Container
+from functools import partial
+from typing import Final
 from xml.sax.saxutils import quoteattr
 
 from xmppd import ns
@@ -16,6 +20,10 @@ from xmppd.core.site import Site, bounce, unheard
 from xmppd.errors import StanzaError
 from xmppd.events import count
 from xmppd.jid import JID
+
+# of the contacts that a resource is shown: how many are looked for in one go, and the output that is enough for one
+MET_AT_ONCE: Final = 500
+MET_AT_ONCE_BYTES: Final = 65_536
 
 _INTEGER = re.compile("[+-]?[0-9]+")  # xs:byte; int() takes more: 1_0, digits of other scripts
 
@@ -135,19 +143,40 @@ def _hears(site: Site, sender: Resource, to: JID) -> bool:
 
 
 def _greet(site: Site, newcomer: Resource) -> None:
-    """What a newly available resource is told: contacts, its own other resources, open requests."""
+    """What a newly available resource is told: its own other resources, open requests, contacts."""
     account: Account = newcomer.account.account
-    for item in account.roster:
-        if item.subscription in ("to", "both"):
-            look_up(site, newcomer, JID.kept(item.jid))
-        if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
-            newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
     for resource in newcomer.account.resources:
         if resource is not newcomer:
             show_presence(resource, [newcomer], newcomer.account.wire)
+    contacts: deque[str] = deque()
+    for item in account.roster:
+        if item.subscription in ("to", "both"):
+            contacts.append(item.jid)
+        if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
+            newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
+    meet(site, newcomer, contacts)
 
 
-def look_up(site: Site, newcomer: Resource, contact: JID) -> None:
+def meet(site: Site, newcomer: Resource, contacts: deque[str]) -> None:
+    """Show the presence of contacts to a resource, some at a time: the next when its stream has taken those before.
+
+    Thousands may have more to say than is kept for a client. Each is shown as it is when its turn comes; what it has
+    said meanwhile has gone out as any other presence.
+    """
+    conn, account = newcomer.conn, newcomer.account.account
+    if conn is None or not newcomer.available:
+        return
+    for _ in range(min(len(contacts), MET_AT_ONCE)):
+        contact = JID.kept(contacts.popleft())
+        if account.roster.sees(contact):
+            _look_up(site, newcomer, contact)
+        if conn.pending_out > MET_AT_ONCE_BYTES:
+            break
+    if contacts:
+        conn.when_taken(partial(asyncio.get_running_loop().call_soon, meet, site, newcomer, contacts))
+
+
+def _look_up(site: Site, newcomer: Resource, contact: JID) -> None:
     """A contact's presence for a new resource: by a probe, or where it is known here, without (8-4)."""
     user = newcomer.jid.bare
     account: Account = newcomer.account.account
