@@ -124,7 +124,7 @@ class Account:
         return self._audience
 
     def audience_of(self, contacts: list[bytes]) -> Audience:
-        """These contacts, normalized bare addresses, by where they are."""
+        """These contacts, normalized addresses, by where they are."""
         remote = [key for key in contacts if _domain(key) not in self._hosts]
         local = [key for key in contacts if _domain(key) in self._hosts] if remote else contacts
         return Audience(contacts, local, [JID.kept(key) for key in remote])
@@ -143,8 +143,8 @@ class Account:
 
 
 def _domain(key: bytes) -> bytes:
-    """The domainpart of a normalized bare address."""
-    return key.rpartition(b"@")[2]
+    """The domainpart of a normalized address."""
+    return key.partition(b"/")[0].rpartition(b"@")[2]
 
 
 def owns(account: Account | None, resource: Resource) -> TypeGuard[Account]:
