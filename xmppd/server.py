@@ -477,7 +477,7 @@ def _routes() -> iq.Routes:
     ]
     tables = [feature.ROUTES for feature in FEATURES]
     of_accounts = {key[2] for table in tables for key in table if key[1] is iq.Scope.ACCOUNT}
-    return iq.merge([disco.routes(named, of_accounts), *tables])
+    return iq.merge([disco.routes(named, of_accounts.intersection(named)), *tables])
 
 
 def _dscp(config: Config, listener: configuration.Listener) -> int | None:

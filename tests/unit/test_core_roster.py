@@ -169,6 +169,60 @@ async def test_requests_to_contacts_are_bounded_too():
         assert [condition(answer) for answer in ann.read()] == ["resource-constraint"] * 4
 
 
+@pytest.mark.req("6-1.2", "6-25.1")
+@pytest.mark.parametrize("whose", ["ben", "nobody"])
+@in_loop
+async def test_the_roster_of_another_is_forbidden_whether_there_is_one_or_not(whose):
+    """RFC 6121 2.3.3; nobody learns by it who has an account."""
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        to = f" to='{whose}@{HOST}'"
+        for request in (get(), put("<item jid='c@x'/>"), put("<item jid='c@x' subscription='remove'/>")):
+            ann.send(request.replace(" id=", f"{to} id="))
+            await core.settle()
+            (answer,) = ann.read()
+            assert (condition(answer), answer.find("{jabber:client}error").get("type")) == (
+                "forbidden",
+                "auth",
+            )
+        assert not any(core.records.items.values())
+
+
+@pytest.mark.parametrize("own", ["", "/other", "/a"])
+@in_loop
+async def test_nobody_is_a_contact_of_its_own(own):
+    """RFC 6121 2.3.3, the note; a full address of the account would be an item that can never be subscribed to."""
+    async with CoreSite() as core:
+        ann = await core.login("ann", "a")
+        ann.send(
+            put(f"<item jid='{ann.bare}{own}'/>"), f"<presence type='subscribe' id='s' to='{ann.bare}{own}'/>"
+        )
+        await core.settle()
+        assert [(condition(answer), answer.get("id")) for answer in ann.read()] == [("not-allowed", "s")] * 2
+        assert core.records.items[1] == {}
+
+
+@pytest.mark.req("7-3.a")
+@in_loop
+async def test_a_full_address_is_an_item_beside_the_bare_one_that_is_subscribed_to():
+    """RFC 6121 3.1.2; no word of 2.1.2 keeps full addresses out of a roster."""
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(
+            put(f"<item jid='ben@{HOST}/desk' name='Desk'/>"),
+            f"<presence type='subscribe' to='ben@{HOST}/desk'/>",
+        )
+        await core.settle()
+        assert core.records.items[1] == {
+            f"ben@{HOST}/desk": RosterItem(f"ben@{HOST}/desk", name="Desk"),
+            f"ben@{HOST}": RosterItem(f"ben@{HOST}", ask=True),
+        }
+        ann.read()
+        ann.send(put(f"<item jid='ben@{HOST}/desk' subscription='remove'/>"))
+        await core.settle()
+        assert list(core.records.items[1]) == [f"ben@{HOST}"]
+
+
 def rendered(n, version=1):
     return Roster(version, [RosterItem(f"c{i}@x") for i in range(n)])
 

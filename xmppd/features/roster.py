@@ -84,8 +84,9 @@ def _read(request: Request) -> tuple[str, RosterItem | None]:
     # 2.1.2.5: of the subscription only "remove" is the client's to say
     if element.get("subscription") == "remove":
         return address, None
+    # a full address is an item of its own: subscriptions are of bare ones (3.1.2), and never to an account by itself
     contact = _parsed(address)
-    if contact == request.sender.jid.bare:
+    if contact.bare == request.sender.jid.bare:
         raise StanzaError("not-allowed", "an account is not its own contact")
     name = element.get("name") or ""
     groups = [child.text() for child in element if child.name == "group" and child.ns == ns.ROSTER]
@@ -127,7 +128,18 @@ async def _remove(request: Request, account: Account, address: str) -> None:
     contacts.cancel(request.site, account.jid, before)  # 6-30
 
 
+def not_yours(_request: Request) -> Answer:
+    """RFC 6121 2.3.3: a roster is its account's alone (6-1.2, 6-25.1).
+
+    The same for a name that is no account, where 5-18.c would have another error: the two together would tell who has
+    an account.
+    """
+    raise StanzaError("forbidden")
+
+
 ROUTES: Routes = {
     ("get", Scope.OWN, ns.ROSTER, "query"): get,
     ("set", Scope.OWN, ns.ROSTER, "query"): set_,
+    ("get", Scope.ACCOUNT, ns.ROSTER, "query"): not_yours,
+    ("set", Scope.ACCOUNT, ns.ROSTER, "query"): not_yours,
 }
