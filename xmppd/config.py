@@ -394,9 +394,9 @@ class Limits(Struct, frozen=True, kw_only=True):
         int, setting("Largest element before that; RFC 6120 asks for at least 10000.", ge=10_000, le=MIB)
     ] = 10_000
     tag_bytes: Annotated[int, setting("Largest start tag.", ge=1024, le=MIB)] = 65_536
-    depth: Annotated[int, setting("Deepest nesting of elements.", ge=8, le=1024)] = 64
-    attributes: Annotated[int, setting("Most attributes of an element.", ge=8, le=1024)] = 64
-    bindings: Annotated[int, setting("Most namespace declarations in force at a time.", ge=8, le=1024)] = 32
+    depth: Annotated[int, setting("Deepest nesting of elements.", ge=8, le=128)] = 64
+    attributes: Annotated[int, setting("Most attributes of an element.", ge=8, le=256)] = 64
+    bindings: Annotated[int, setting("Most namespace declarations in force at a time.", ge=8, le=32)] = 32
     name_bytes: Annotated[int, setting("Longest name of an element or attribute.", ge=64, le=4096)] = 256
     uri_bytes: Annotated[int, setting("Longest namespace name.", ge=64, le=4096)] = 512
     partial_bytes_total: Annotated[
@@ -405,6 +405,7 @@ class Limits(Struct, frozen=True, kw_only=True):
             "Memory for unfinished stanzas of all streams; beyond it the oldest not logged in goes.",
             "new-streams",
             ge=MIB,
+            le=65_536 * MIB,
         ),
     ] = 64 * MIB
     jid_cache_bytes: Annotated[
@@ -420,15 +421,18 @@ class Limits(Struct, frozen=True, kw_only=True):
         int,
         setting(
             "Output kept for a client that does not read; beyond it the connection is dropped.",
+            "restart",
             ge=16_384,
-            le=1024 * MIB,
+            le=128 * MIB,
         ),
     ] = MIB
     connections_per_address: Annotated[
-        int, setting("Connections of one address (/64 for IPv6); more are refused.", "live", ge=1)
+        int,
+        setting("Connections of one address (/64 for IPv6); more are refused.", "live", ge=1, le=1_000_000),
     ] = 256
     unauthenticated_connections: Annotated[
-        int, setting("Connections that are not logged in, of all; more are refused.", "live", ge=1)
+        int,
+        setting("Connections that are not logged in, of all; more are refused.", "live", ge=1, le=1_000_000),
     ] = 1024
     sessions_per_account: Annotated[
         int, setting("Resources of one account at a time; else resource-constraint.", "live", ge=1, le=1024)
@@ -436,13 +440,17 @@ class Limits(Struct, frozen=True, kw_only=True):
     bytes_per_s: Annotated[
         int,
         setting(
-            "Bytes a second read from one stream, on average; beyond it the stream is slowed down.", ge=1024
+            "Bytes a second read from one stream, on average; beyond it the stream is slowed down.",
+            ge=1024,
+            le=1024 * MIB,
         ),
     ] = 262_144
     stanzas_per_s: Annotated[
         int,
         setting(
-            "Stanzas a second read from one stream, on average; beyond it the stream is slowed down.", ge=1
+            "Stanzas a second read from one stream, on average; beyond it the stream is slowed down.",
+            ge=1,
+            le=1_000_000,
         ),
     ] = 200
     burst_s: Annotated[
@@ -516,7 +524,7 @@ class Limits(Struct, frozen=True, kw_only=True):
             "Size of one roster as it is sent, at most output_bytes; else resource-constraint.",
             "live",
             ge=4096,
-            le=1024 * MIB,
+            le=128 * MIB,
         ),
     ] = 786_432
     roster_name_bytes: Annotated[
@@ -973,7 +981,9 @@ def parse(text: str, path: Path, *, enforce: bool = True) -> Config:
     file = _File(path, text)
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: not a TOML file of this server: it is nested too deep") from None
+    except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
         raise ConfigError(f"{path}: not a TOML file: {str(error)[:1].lower()}{str(error)[1:]}") from None
     _unknown_keys(raw, file)
     profile = raw.get("profile", Config().profile)
@@ -1013,7 +1023,7 @@ def admin_socket(path: Path) -> Path:
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return load(path, enforce=False).admin.socket  # says what is wrong
     try:
         admin = msgspec.convert({"admin": raw.get("admin", {})}, Config, dec_hook=_decode).admin
