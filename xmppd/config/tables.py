@@ -460,7 +460,7 @@ class Offline(Struct, frozen=True, kw_only=True):
     queue_bytes: Annotated[
         int,
         setting(
-            "Bytes that may wait for the disk, of messages to all accounts and of answers behind them; "
+            "Bytes that may wait for the disk, of messages to all accounts and of what waits behind them; "
             "else resource-constraint.",
             "live",
             ge=MIB,
