@@ -415,6 +415,8 @@ class Server:
         changes = configuration.diff(self.config, wanted)
         # what needs a restart stays as it is, and is named again by the next reload
         config = configuration.in_force(self.config, wanted)
+        # all that can fail comes before anything is changed
+        policy, settings = _policy(config), _core_settings(config)
         try:
             contexts = await asyncio.get_running_loop().run_in_executor(None, self._contexts, config)
         except StartError as error:
@@ -424,10 +426,10 @@ class Server:
             by_need[change.applies].append(change.key)
         self.c2s.contexts = contexts
         self.c2s.default_context = contexts[config.domains[0].name]
-        self.c2s.policy = _policy(config)
+        self.c2s.policy = policy
         set_cache_limit(config.limits.jid_cache_bytes)
         self._mark(config)
-        self.site.configure(_core_settings(config))
+        self.site.configure(settings)
         logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
         self.health.set("restart-needed", bool(by_need["restart"]), ", ".join(by_need["restart"]))
         self.config = config

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmppd import config, profile
-from xmppd.config import Address, Config, ConfigError, Domain, KeySource
+from xmppd.config import Address, Config, ConfigError, Domain, KeySource, reading
 from xmppd.jid import prep_domain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +138,37 @@ def test_one_sentence_says_what_is_wrong(old: str, new: str, sentence: str) -> N
     assert "\n" not in str(caught.value)
 
 
+def _numbers() -> list[str]:
+    return [
+        known.path
+        for table in ("", *config.tables())
+        for known in config.keys_of(table).values()
+        if "number" in known.allowed
+    ]
+
+
+@pytest.mark.parametrize("path", _numbers())
+def test_every_number_has_bounds_that_a_machine_word_holds(path: str) -> None:
+    """What passed here would be an OverflowError in the rooms that are made with it."""
+    table, _, name = path.rpartition(".")
+    known = config.keys_of(table)[name]
+    header = f'[[{table}]]\naddress = "[::1]:1"' if table in config.ARRAYS else f"[{table}]"
+    for value in (2**31, 2**32, 2**63, 2**64, 10**400, -1, -(2**64), "inf", "-inf", "nan"):
+        text = f'[[domains]]\nname = "a.example"\n{header}\n{name} = {value}\n'
+        bound = re.search(r" to (\d+)", known.allowed)
+        assert bound is not None, f"{path} has no upper bound"
+        if isinstance(value, int) and 0 <= value <= int(bound[1]):
+            continue
+        with pytest.raises(ConfigError, match=f"{name} = .*must be {re.escape(known.allowed)}"):
+            config.parse(text, FILE)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000], ids=["digits", "brackets"])
+def test_what_the_reader_of_toml_cannot_take(value: str) -> None:
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        config.parse(f"a = {value}", FILE)
+
+
 def test_a_single_table_for_an_array() -> None:
     with pytest.raises(ConfigError, match=r"domains must be a table, written \[\[domains\]\]"):
         config.parse('[domains]\nname = "a.example"\n', FILE)
@@ -178,10 +209,10 @@ def test_rubbish_values_are_config_errors(value: object, path: str) -> None:
         raw[table] = {name: value}
     else:
         raw[name] = value
-    file = config._File(FILE, "")
+    file = reading._File(FILE, "")
     with contextlib.suppress(ConfigError):
-        config._unknown_keys(raw, file)
-        assert isinstance(config._convert(raw, file), Config)
+        reading._unknown_keys(raw, file)
+        assert isinstance(reading._convert(raw, file), Config)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +310,7 @@ def test_every_key_has_help_and_a_default_that_is_allowed() -> None:
                     known.name: known.default
                 }
                 if known.default != KeySource():
-                    msgspec.convert(given, struct, dec_hook=config._decode)
+                    msgspec.convert(given, struct, dec_hook=reading._decode)
 
 
 def test_diff_says_what_each_change_needs() -> None:

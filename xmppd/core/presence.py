@@ -13,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 from xmppd import ns
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, in_block_list, separated, show_presence
-from xmppd.core.accounts import Account, Refused
+from xmppd.core.accounts import Account, Audience, Refused
 from xmppd.core.activity import STATUS_CHARACTERS
 from xmppd.core.delivery import Fate, Form, State
 from xmppd.core.site import Site, bounce, unheard
@@ -122,13 +122,17 @@ def _priority(stanza: Stanza) -> int:
 
 def _broadcast(site: Site, sender: Resource, head: bytes, tail: bytes) -> None:
     account: Account = sender.account.account
-    audience = account.audience
+    _tell_all(site, sender, account.audience, head, tail)
+    # 4.2.2, 4.4.2: the account's own available resources, the sending one too
+    site.table.broadcast([sender.account.key], head, tail, sender)
+
+
+def _tell_all(site: Site, sender: Resource, audience: Audience, head: bytes, tail: bytes) -> None:
+    account: Account = sender.account.account
     site.table.broadcast(audience.local, head, tail, sender)
     for contact in audience.remote:
         if not account.blocks(contact):
             site.remote.send(contact, head + b" to='" + contact.wire + b"'" + tail, unheard)
-    # 4.2.2, 4.4.2: the account's own available resources, the sending one too
-    site.table.broadcast([sender.account.key], head, tail, sender)
 
 
 def _hears(site: Site, sender: Resource, to: JID) -> bool:
@@ -286,13 +290,13 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
     _pass_on(site, to, stanza.render(from_=sender.jid.wire, lang=sender.lang), sender.jid, refused)
 
 
-def end_directed(site: Site, user: JID, told: Container[JID], blocked: frozenset[bytes]) -> None:
-    """Whoever of the `blocked` was sent directed presence hears that it is over, except who was `told`."""
+def end_directed(site: Site, user: JID, told: Container[bytes], blocked: frozenset[bytes]) -> None:
+    """Whoever of the `blocked` was sent directed presence hears that it is over, except the accounts `told`."""
     for resource in _resources(site, user):
         directed = resource.directed or {}
         for to in [to for to in directed if to.bare != user and in_block_list(to.norm, blocked)]:
             del directed[to]
-            if to.bare not in told:
+            if to.bare.norm not in told:
                 _pass_on(site, to, presence_xml("unavailable", resource.jid, to), resource.jid)
 
 
@@ -362,3 +366,16 @@ def hide(site: Site, user: JID, contact: JID) -> None:
         return  # it was told when it was blocked
     for resource in available(site, user):
         _pass_on(site, contact, presence_xml("unavailable", resource.jid, contact), resource.jid)
+
+
+def show_all(site: Site, account: Account, to: Audience) -> None:
+    """As `show`, to many."""
+    for resource in available(site, account.jid):
+        if (shown := resource.shown()) is not None:
+            _tell_all(site, resource, to, *shown)
+
+
+def hide_all(site: Site, account: Account, to: Audience) -> None:
+    """As `hide`, to many."""
+    for resource in available(site, account.jid):
+        _tell_all(site, resource, to, *_goodbye(resource))
