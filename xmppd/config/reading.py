@@ -84,7 +84,7 @@ def _label(where: Where) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
@@ -122,7 +122,7 @@ class _Reader:
         given: dict[str, Any] = {}  # the same, and in it what only its bounds forbid
         for name, value in raw.items():
             if name not in keys_of():
-                self.fault((name,), f'unknown key "{name}"{_nearest(name, "")}')
+                self.fault((name,), f"unknown key {_shown(name)}{_nearest(name, '')}")
             elif name not in tables():
                 self._take("", (name,), value, read, given)
             elif name in ARRAYS and isinstance(value, list) and all(isinstance(each, dict) for each in value):
@@ -146,7 +146,7 @@ class _Reader:
             if name in keys_of(table):
                 self._take(table, (*where, name), value, read, given)
             else:
-                self.fault((*where, name), f'unknown key "{name}" in [{table}]{_nearest(name, table)}')
+                self.fault((*where, name), f"unknown key {_shown(name)} in [{table}]{_nearest(name, table)}")
         needed = [known.name for known in keys_of(table).values() if known.default is msgspec.NODEFAULT]
         for name in needed:
             if name not in raw:
