@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmppd import config, profile
-from xmppd.config import Address, Config, ConfigError, Domain, KeySource
+from xmppd.config import Address, Config, ConfigError, Domain, KeySource, reading
 from xmppd.jid import prep_domain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,10 +209,10 @@ def test_rubbish_values_are_config_errors(value: object, path: str) -> None:
         raw[table] = {name: value}
     else:
         raw[name] = value
-    file = config._File(FILE, "")
+    file = reading._File(FILE, "")
     with contextlib.suppress(ConfigError):
-        config._unknown_keys(raw, file)
-        assert isinstance(config._convert(raw, file), Config)
+        reading._unknown_keys(raw, file)
+        assert isinstance(reading._convert(raw, file), Config)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_every_key_has_help_and_a_default_that_is_allowed() -> None:
                     known.name: known.default
                 }
                 if known.default != KeySource():
-                    msgspec.convert(given, struct, dec_hook=config._decode)
+                    msgspec.convert(given, struct, dec_hook=reading._decode)
 
 
 def test_diff_says_what_each_change_needs() -> None:
