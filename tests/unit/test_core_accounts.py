@@ -171,3 +171,19 @@ async def test_a_deletion_is_told_to_those_in_memory_some_at_a_time(in_memory):
         assert 0 < most <= 100 if in_memory else most == 0
         for name in names[:in_memory]:
             assert len(core.site.accounts.get(JID.parse(f"{name}@{HOST}")).roster) == 0
+
+
+@in_loop
+async def test_work_that_is_done_but_not_yet_forgotten_holds_up_no_drain():
+    """Python 3.12 and later gather what is done without letting anybody else run: the drain never ended."""
+
+    async def work() -> None:
+        pass
+
+    async with CoreSite(["ann"]) as core:
+        core.site.spawn(work())
+        await asyncio.sleep(0)
+        await core.site.drain()
+        core.site.accounts.perform(ANN, lambda _account: None, lambda _error: None)
+        await asyncio.sleep(0)
+        await core.site.drain()

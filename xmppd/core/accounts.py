@@ -273,12 +273,12 @@ class Accounts:
     async def settle(self) -> None:
         """Wait until the queues that are at work now are empty."""
         if self._tasks:
-            await asyncio.wait(set(self._tasks))
+            await asyncio.wait(self._tasks)
 
     async def drain(self) -> None:
         """Wait until no job is left."""
         while self._tasks:
-            await asyncio.gather(*self._tasks)
+            await self.settle()
 
     async def _run(self, jid: JID) -> None:
         jobs = self._jobs[jid.norm]
