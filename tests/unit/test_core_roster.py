@@ -223,6 +223,23 @@ async def test_a_full_address_is_an_item_beside_the_bare_one_that_is_subscribed_
         assert list(core.records.items[1]) == [f"ben@{HOST}"]
 
 
+@pytest.mark.req("6-6.1", "6-9.1", "6-12.1")
+@in_loop
+async def test_names_and_groups_come_back_as_they_were():
+    text = "B&#9;o&#10;b&#13; &amp;amp; &lt;S&#246;hne>&#34;&#39; \U0001f600 ]]&gt;"
+    meant = "B\to\nb\r &amp; <S\u00f6hne>\"' \U0001f600 ]]>"
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(
+            get(), put(f"<item jid='c@x/o&apos;h&amp;' name='{text}'><group>{text}</group></item>"), get()
+        )
+        await core.settle()
+        _, push, _, result = ann.read()
+        for stanza in (push, result):
+            (item,) = stanza.find(QUERY)
+            assert (item.get("jid"), item.get("name"), item[0].text) == ("c@x/o'h&", meant, meant)
+
+
 def rendered(n, version=1):
     return Roster(version, [RosterItem(f"c{i}@x") for i in range(n)])
 
