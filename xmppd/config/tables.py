@@ -95,7 +95,8 @@ class Listener(Struct, frozen=True, kw_only=True):
     address: Annotated[
         Address,
         setting(
-            "HOST:PORT, IPv6 as [::1]:5222; 0.0.0.0 is all of IPv4, [::] all of IPv6, port 0 any free one.",
+            "HOST:PORT, IPv6 as [::1]:5222; 0.0.0.0 is all of IPv4, [::] all of IPv6; a name is every address it has "
+            "here; port 0 is any free one.",
             "restart",
         ),
     ]
