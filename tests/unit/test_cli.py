@@ -296,6 +296,28 @@ def test_check_names_what_breaks_the_profile(site: Path, call: Call) -> None:
     assert (found["level"], found["key"], found["requirement"]) == ("error", "sasl.retries", "3-24")
 
 
+def test_check_shows_all_that_is_wrong_at_once(site: Path, call: Call) -> None:
+    (site.parent / "tls" / "localhost.key").unlink()
+    site.write_text(
+        site.read_text()
+        + '[sasl]\nretries = 1\nmechanisms = ["SCRAM-SHA-256"]\n[net]\ndcsp = 1\n[store]\nreaders = 99\n'
+    )
+    done = call("-c", site, "check", "--json")
+    assert done.status == 1
+    assert [(each["key"], each["requirement"]) for each in done.data["found"]] == [
+        ("sasl.retries", "3-24"),
+        ("net.dcsp", None),
+        ("store.readers", None),
+        ("sasl.mechanisms", "3-6"),
+        ("domains[localhost]", None),
+    ]
+    said = call("-c", site, "check")
+    assert said.out.count("error: ") == 5
+    assert (
+        "xmppd.toml:23: sasl.retries = 1: must be a whole number from 2 to 5 (UC XMPP 2013, 3-24)" in said.out
+    )
+
+
 def test_check_lists_what_the_profile_costs(site: Path, call: Call) -> None:
     text = site.read_text().replace('"uc-2013"', '"internet"') + '[net]\ndscp = "off"\n'
     site.write_text(text)

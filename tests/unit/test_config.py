@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
 import sys
@@ -169,6 +168,69 @@ def test_what_the_reader_of_toml_cannot_take(value: str) -> None:
         config.parse(f"a = {value}", FILE)
 
 
+MANY = """\
+profil = "uc-2013"
+
+[[domains]]
+name = "a b"
+
+[[listeners]]
+address = "nowhere"
+dscp = 64
+
+[sasl]
+retries = 11
+mechanisms = ["ANONYMOUS"]
+required = 1
+
+[tls]
+min_version = "1.1"
+suites = ["TLS_SHA256_SHA256"]
+
+[net]
+dscp = -1
+
+[limits]
+sessions_per_account = 0
+depth = 5000
+stanza_bytes = 10000
+preauth_stanza_bytes = 10001
+
+[log]
+level = "error"
+
+[stores]
+"""
+
+
+def test_all_that_is_wrong_is_found_at_once() -> None:
+    loaded, faults = reading.examine(MANY, FILE)
+    assert [(fault.line, fault.key, fault.requirement) for fault in faults] == [
+        (1, "profil", None),
+        (4, "domains[0].name", None),
+        (7, "listeners[0].address", None),
+        (8, "listeners[0].dscp", None),
+        (11, "sasl.retries", "3-24"),
+        (12, "sasl.mechanisms[0]", "3-3"),
+        (13, "sasl.required", None),
+        (16, "tls.min_version", "2-8"),
+        (17, "tls.suites[0]", "2-8"),
+        (20, "net.dscp", "13-1"),
+        (23, "limits.sessions_per_account", "4-5"),
+        (24, "limits.depth", None),
+        (31, "stores", None),
+    ]
+    assert str(faults[4]) == "sasl.retries = 11: must be a whole number from 2 to 5 (UC XMPP 2013, 3-24)"
+    # what is right is read, what is wrong is as if it did not stand there
+    assert (loaded.log.level, loaded.limits.stanza_bytes, loaded.sasl.retries) == ("error", 10000, 2)
+    # of [limits] not all is known
+    assert not any("preauth" in str(fault) for fault in faults)
+    with pytest.raises(ConfigError, match=r':1: unknown key "profil"; .*; and 12 more, see xmppd check'):
+        config.parse(MANY, FILE)
+    _, faults = reading.examine(f'profile = "internet"\n{MANY[19:]}', FILE)
+    assert {fault.requirement for fault in faults} == {None}
+
+
 def test_a_single_table_for_an_array() -> None:
     with pytest.raises(ConfigError, match=r"domains must be a table, written \[\[domains\]\]"):
         config.parse('[domains]\nname = "a.example"\n', FILE)
@@ -200,7 +262,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     ),
 )
 def test_rubbish_values_are_config_errors(value: object, path: str) -> None:
-    """Whatever TOML can hold for a key is taken or answered by ConfigError, never by another exception."""
+    """Whatever TOML can hold for a key is taken or is a fault, never an exception."""
     table, _, name = path.rpartition(".")
     raw: dict[str, object] = {"domains": [{"name": "a.example"}]}
     if table in config.ARRAYS:
@@ -209,10 +271,11 @@ def test_rubbish_values_are_config_errors(value: object, path: str) -> None:
         raw[table] = {name: value}
     else:
         raw[name] = value
-    file = reading._File(FILE, "")
-    with contextlib.suppress(ConfigError):
-        reading._unknown_keys(raw, file)
-        assert isinstance(reading._convert(raw, file), Config)
+    reader = reading._Reader("")
+    assert isinstance(reader.read(raw), Config)
+    for fault in reader.faults:
+        assert "\n" not in str(fault)
+        assert len(str(fault)) < 600
 
 
 @pytest.mark.parametrize(

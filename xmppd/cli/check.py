@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from xmppd import config as configuration
 from xmppd import profile
 from xmppd.config import Config, Listener
 from xmppd.ops.admin import AdminClient, CommandError, NoServer
 from xmppd.pki import certificate
+
+Level = Literal["error", "warning", "cost"]
 
 
 class Found(NamedTuple):
@@ -21,24 +23,39 @@ class Found(NamedTuple):
     "cost" is what the profile allows, but not UC XMPP 2013; `requirement` is the row that is not met.
     """
 
-    level: Literal["error", "warning", "cost"]
+    level: Level
     key: str
     text: str
     requirement: str | None = None
 
 
 def look(path: Path) -> tuple[Config, list[Found]]:
-    """All that is wrong with the configuration and what it names. Raises ConfigError if it cannot be read."""
-    config = configuration.load(path, enforce=False)
-    found = [_broken("error", finding) for finding in profile.findings(config)]
-    found += [_broken("cost", finding) for finding in profile.costs(config)]
-    found += _certificates(config)
-    found += _folders(config)
-    found += _listeners(config)
+    """All that is wrong with the configuration and what it names. Raises ConfigError if it is no TOML.
+
+    Of a table with a fault the world is not asked: what it should be asked is not known.
+    """
+    config, faults = configuration.examine_file(path)
+    found = [_fault(path, fault) for fault in faults]
+    named = {each.key for each in found}
+    judged: list[tuple[Level, list[profile.Finding]]] = [
+        ("error", profile.findings(config)),
+        ("cost", profile.costs(config)),
+    ]
+    for level, findings in judged:
+        found += [_broken(level, finding) for finding in findings if finding.key not in named]
+    faulty = {str(fault.where[0]) for fault in faults}
+    for tables, ask in _WORLD.items():
+        if faulty.isdisjoint(tables):
+            found += ask(config)
     return config, found
 
 
-def _broken(level: Literal["error", "cost"], finding: profile.Finding) -> Found:
+def _fault(path: Path, fault: configuration.Fault) -> Found:
+    place = f"{path}:{fault.line}" if fault.line else str(path)
+    return Found("error", fault.key, f"{place}: {fault}", fault.requirement)
+
+
+def _broken(level: Level, finding: profile.Finding) -> Found:
     return Found(level, finding.key, str(finding), finding.requirement)
 
 
@@ -117,3 +134,11 @@ def _not_free(listener: Listener) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     return None
+
+
+# what is asked, by the tables it is asked of
+_WORLD: Final[dict[tuple[str, ...], Callable[[Config], Iterable[Found]]]] = {
+    ("domains", "tls"): _certificates,
+    ("store", "admin"): _folders,
+    ("listeners", "net", "admin"): _listeners,
+}

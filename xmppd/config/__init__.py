@@ -2,7 +2,7 @@
 
 from xmppd.config.comparing import Change, diff, in_force
 from xmppd.config.keys import ARRAYS, Key, keys_of, tables
-from xmppd.config.reading import admin_socket, load, parse
+from xmppd.config.reading import Fault, admin_socket, examine_file, load, parse
 from xmppd.config.tables import Config, Domain, Limits, Listener
 from xmppd.config.values import AccountName, Address, ConfigError, KeySource, domain_name
 
@@ -14,6 +14,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Domain",
+    "Fault",
     "Key",
     "KeySource",
     "Limits",
@@ -21,6 +22,7 @@ __all__ = [
     "admin_socket",
     "diff",
     "domain_name",
+    "examine_file",
     "in_force",
     "keys_of",
     "load",

@@ -1,21 +1,46 @@
-"""Reading the configuration file: what is wrong with it, in one sentence each, or the configuration."""
+"""Reading the configuration file: the configuration, and all that is wrong with the file, one sentence each."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+import typing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from xmppd import profile as profiles
-from xmppd.config.keys import ARRAYS, keys_of, tables
+from xmppd.config.keys import ARRAYS, Key, keys_of, tables
 from xmppd.config.tables import Config, Domain
 from xmppd.config.values import AccountName, Address, ConfigError, KeySource
+
+# a key in the file: ("sasl", "retries"), ("listeners", 1, "address"); () is the whole file
+Where = tuple[str | int, ...]
+
+SHOWN: Final = 60  # characters of a wrong value in a sentence
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with the file; `requirement` is the row of UC XMPP 2013 that it breaks, if any."""
+
+    where: Where
+    sentence: str
+    line: int | None
+    requirement: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The key as it is written: "listeners[1].address"; "" for the whole file."""
+        return _label(self.where)
+
+    def __str__(self) -> str:
+        return f"{self.sentence} (UC XMPP 2013, {self.requirement})" if self.requirement else self.sentence
 
 
 def _decode(kind: type, value: Any) -> Any:
@@ -30,37 +55,37 @@ def _decode(kind: type, value: Any) -> Any:
     return kind(value)
 
 
-class _File:
-    """The text of a configuration file, to say where in it something is wrong."""
-
-    def __init__(self, path: Path, text: str) -> None:
-        self.path = path
-        self.text = text
-
-    def error(self, sentence: str, *where: str | int) -> ConfigError:
-        line = self._line(where) if where else None
-        return ConfigError(f"{self.path}:{line}: {sentence}" if line else f"{self.path}: {sentence}")
-
-    def _line(self, where: tuple[str | int, ...]) -> int | None:
-        """Line of the key `where`, as ("listeners", 1, "address"); that of its table if it has none."""
-        names = [part for part in where if isinstance(part, str)]
-        index = next((part for part in where if isinstance(part, int)), 0)
-        table, wanted = ("", names[0]) if len(names) == 1 else (names[0], names[1])
-        current, seen, best = "", -1, None
-        for number, line in enumerate(self.text.splitlines(), 1):
-            if header := re.match(r"\s*\[\[?\s*([^\]\s]+)\s*\]", line):
-                current = header[1].strip("\"'")
-                if current == (table or wanted):
-                    seen += 1
-                    if best is None or seen == index:
-                        best = number
-            elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-                name = assignment[1].replace('"', "").replace("'", "")
-                if current == table and name == wanted and (not table or seen == index):
-                    return number
-                if not current and name in (table, f"{table}.{wanted}"):
+def _line(text: str, where: Where) -> int | None:
+    """Line of the key `where` in the file; that of its table if it has none."""
+    names = [part for part in where if isinstance(part, str)]
+    if not names:
+        return None
+    index = next((part for part in where if isinstance(part, int)), 0)
+    table, wanted = ("", names[0]) if len(names) == 1 else (names[0], names[1])
+    current, seen, best = "", -1, None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\[?\s*([^\]\s]+)\s*\]", line):
+            current = header[1].strip("\"'")
+            if current == (table or wanted):
+                seen += 1
+                if best is None or seen == index:
                     best = number
-        return best
+        elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            name = assignment[1].replace('"', "").replace("'", "")
+            if current == table and name == wanted and (not table or seen == index):
+                return number
+            if not current and name in (table, f"{table}.{wanted}"):
+                best = number
+    return best
+
+
+def _label(where: Where) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def _nearest(name: str, table: str) -> str:
@@ -75,45 +100,112 @@ def _nearest(name: str, table: str) -> str:
     return f"; known here: {', '.join(keys_of(table))}"
 
 
-def _unknown_keys(raw: dict[str, Any], file: _File) -> None:
-    """ConfigError for the first key that no struct knows."""
-    for name, value in raw.items():
-        if name not in keys_of():
-            raise file.error(f'unknown key "{name}"{_nearest(name, "")}', name)
-        if name not in tables():
-            continue
-        entries = value if name in ARRAYS else [value]
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            brackets = f"[[{name}]]" if name in ARRAYS else f"[{name}]"
-            raise file.error(f"{name} must be a table, written {brackets}", name)
-        for index, entry in enumerate(entries):
-            for inner in entry:
-                if inner not in keys_of(name):
-                    raise file.error(
-                        f'unknown key "{inner}" in [{name}]{_nearest(inner, name)}', name, index, inner
-                    )
+@functools.cache
+def _types(table: str) -> Mapping[str, Any]:
+    """The types of a table's keys, with their bounds."""
+    return typing.get_type_hints(tables()[table] if table else Config, include_extras=True)
 
 
-def _convert(raw: dict[str, Any], file: _File) -> Config:
-    try:
-        return msgspec.convert(raw, Config, dec_hook=_decode)
-    except msgspec.ValidationError as error:
-        message, _, at = str(error).rpartition(" - at ")
-        message, at = message or str(error), at.strip("`$")
-    where = [int(part) if part.isdigit() else part for part in re.findall(r"\w+", at)]
-    if missing := re.search(r"missing required field `(\w+)`", message):
-        raise file.error(f'the key "{missing[1]}" is missing in [[{where[0]}]]', *where)
-    names = [part for part in where if isinstance(part, str)]
-    if names == ["domains"]:  # what Domain.__post_init__ found
-        raise file.error(f"domains[{where[1]}].name: {message}", *where, "name")
-    found = keys_of(names[0] if len(names) > 1 else "")[names[min(len(names), 2) - 1]]
-    value: Any = raw
-    for part in where:
-        value = value[part]
-    label = at.lstrip(".")
-    if found.name == "address" and isinstance(value, str):
-        raise file.error(f"{label}: {message}", *where)
-    raise file.error(f"{label} = {json.dumps(value, default=str)}: must be {found.allowed}", *where)
+class _Reader:
+    """Reads one file. What cannot be taken is a fault and left out, so that its default stands in its place."""
+
+    def __init__(self, text: str) -> None:
+        self.faults: list[Fault] = []
+        self._text = text
+
+    def fault(self, where: Where, sentence: str) -> None:
+        self.faults.append(Fault(where, sentence, _line(self._text, where)))
+
+    def read(self, raw: Mapping[str, Any]) -> Config:
+        """The configuration, as far as it can be read."""
+        read: dict[str, Any] = {}
+        given: dict[str, Any] = {}  # the same, and in it what only its bounds forbid
+        for name, value in raw.items():
+            if name not in keys_of():
+                self.fault((name,), f"unknown key {_shown(name)}{_nearest(name, '')}")
+            elif name not in tables():
+                self._take("", (name,), value, read, given)
+            elif name in ARRAYS and isinstance(value, list) and all(isinstance(each, dict) for each in value):
+                entries = [self._table(name, (name, index), entry) for index, entry in enumerate(value)]
+                if all(entries):
+                    read[name], given[name] = zip(*entries, strict=True) if entries else ((), ())
+            elif name not in ARRAYS and isinstance(value, dict):
+                read[name], given[name] = self._table(name, (name,), value) or (tables()[name](),) * 2
+            else:
+                brackets = f"[[{name}]]" if name in ARRAYS else f"[{name}]"
+                self.fault((name,), f"{name} must be a table, written {brackets}")
+        config = Config(**read)
+        self._name_requirements(Config(**{**given, "profile": config.profile}))
+        return config
+
+    def _table(self, table: str, where: Where, raw: Mapping[str, Any]) -> tuple[Struct, Struct] | None:
+        """A table as it can be read, and as it was given; None without a key that it must have."""
+        read: dict[str, Any] = {}
+        given: dict[str, Any] = {}
+        for name, value in raw.items():
+            if name in keys_of(table):
+                self._take(table, (*where, name), value, read, given)
+            else:
+                self.fault((*where, name), f"unknown key {_shown(name)} in [{table}]{_nearest(name, table)}")
+        needed = [known.name for known in keys_of(table).values() if known.default is msgspec.NODEFAULT]
+        for name in needed:
+            if name not in raw:
+                self.fault(where, f'the key "{name}" is missing in [[{table}]]')
+        if any(name not in read for name in needed):
+            return None
+        try:
+            return tables()[table](**read), tables()[table](**given)
+        except ValueError as error:  # what Domain.__post_init__ found
+            self.fault((*where, "name"), f"{_label((*where, 'name'))}: {error}")
+            return None
+
+    def _take(
+        self, table: str, where: Where, value: Any, read: dict[str, Any], given: dict[str, Any]
+    ) -> None:
+        """Put the value of one key into `read` and `given`, or say why it cannot be taken."""
+        known = keys_of(table)[str(where[-1])]
+        try:
+            read[known.name] = given[known.name] = msgspec.convert(
+                value, _types(table)[known.name], dec_hook=_decode
+            )
+            return
+        except msgspec.ValidationError as error:
+            message, _, inside = str(error).partition(" - at `$")
+        if _is_like_the_default(value, known):
+            given[known.name] = tuple(value) if isinstance(value, list) else value
+        if known.name == "address" and isinstance(value, str) and value:
+            self.fault(where, f"{_label(where)}: {message}")
+            return
+        for index in map(int, re.findall(r"\d+", inside)):  # one of a list
+            where, value = (*where, index), value[index]
+        self.fault(where, f"{_label(where)} = {_shown(value)}: must be {known.allowed}")
+
+    def _name_requirements(self, given: Config) -> None:
+        """Name the requirement that a value out of bounds breaks."""
+        broken = {finding.key: finding.requirement for finding in reversed(profiles.findings(given))}
+        for number, fault in enumerate(self.faults):
+            key = ".".join(part for part in fault.where if isinstance(part, str))
+            self.faults[number] = fault._replace(requirement=broken.get(key))
+
+    def look_for_contradictions(self, config: Config) -> None:
+        """What no single key shows; not of tables with a fault, of which not all is known."""
+        for sentence, where in _contradictions(config):
+            if not any(fault.where[:1] == where[:1] for fault in self.faults):
+                self.fault(where, sentence)
+
+
+def _is_like_the_default(value: Any, known: Key) -> bool:
+    """Whether only its bounds can make a value wrong, as far as the rules of a profile can tell."""
+    match known.default:
+        case tuple():
+            return isinstance(value, list) and all(isinstance(each, str) for each in value)
+        case bool() | str():
+            return type(value) is type(known.default)
+        case int() | float():
+            return isinstance(value, (int, float)) and not isinstance(value, bool)
+        case None:  # a DSCP that is that of [net] if it is not given
+            return isinstance(value, int) and not isinstance(value, bool)
+    return False
 
 
 def _absolute(config: Config, base: Path) -> Config:
@@ -137,7 +229,7 @@ def _absolute(config: Config, base: Path) -> Config:
 def _contradictions(config: Config) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     """What no single key shows."""
     if not config.domains:
-        yield "no domain is served; add a [[domains]] table with a name", ()
+        yield "no domain is served; add a [[domains]] table with a name", ("domains",)
     names = [domain.name for domain in config.domains]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -178,27 +270,48 @@ def _contradictions(config: Config) -> Iterator[tuple[str, tuple[str | int, ...]
             )
 
 
-def parse(text: str, path: Path, *, enforce: bool = True) -> Config:
-    """The configuration in `text`, as if it stood in the file `path`; errors as those of `load`."""
-    file = _File(path, text)
+def examine(text: str, path: Path) -> tuple[Config, list[Fault]]:
+    """The configuration in `text`, as if it stood in the file `path`, and all that is wrong with it, by line.
+
+    Where there are faults, the configuration has defaults in the place of what is wrong. What breaks a requirement
+    of the profile is a fault here only where a bound forbids it too (see `profile.findings`).
+    Raises ConfigError if it is no TOML.
+    """
     try:
         raw = tomllib.loads(text)
     except RecursionError:
-        raise ConfigError(f"{path}: not a TOML file of this server: it is nested too deep") from None
+        raise ConfigError(f"{path}: not a TOML file: it is nested too deep") from None
     except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
         raise ConfigError(f"{path}: not a TOML file: {str(error)[:1].lower()}{str(error)[1:]}") from None
-    _unknown_keys(raw, file)
     profile = raw.get("profile", Config().profile)
-    # what is no known profile is named by _convert
+    # what is no known profile is named by the reader
     for table, defaults in profiles.DEFAULTS.get(profile if isinstance(profile, str) else "", {}).items():
-        raw[table] = {**defaults, **raw.get(table, {})}
-    config = _convert(raw, file)
-    config = _absolute(config, path.parent.absolute())
-    for sentence, where in _contradictions(config):
-        raise file.error(sentence, *where)
-    if enforce and (findings := profiles.findings(config)):
-        more = f"; so do {len(findings) - 1} more, see xmppd check" if len(findings) > 1 else ""
-        raise file.error(f"{findings[0]}{more}", *findings[0].key.split("."))
+        if isinstance(given := raw.get(table, {}), dict):
+            raw[table] = {**defaults, **given}
+    reader = _Reader(text)
+    config = _absolute(reader.read(raw), path.parent.absolute())
+    reader.look_for_contradictions(config)
+    return config, sorted(reader.faults, key=lambda fault: fault.line or 0)
+
+
+def examine_file(path: Path) -> tuple[Config, list[Fault]]:
+    """`examine` of the file `path`. Raises ConfigError if it cannot be read or is no TOML."""
+    return examine(_text(path), path)
+
+
+def parse(text: str, path: Path, *, enforce: bool = True) -> Config:
+    """The configuration in `text`, as if it stood in the file `path`; errors as those of `load`."""
+    config, faults = examine(text, path)
+    if enforce and not faults:
+        faults = [
+            Fault(where, f"{finding.key}: {finding.sentence}", _line(text, where), finding.requirement)
+            for finding in profiles.findings(config)
+            for where in [tuple(finding.key.split("."))]
+        ]
+    if faults:
+        first, more = faults[0], len(faults) - 1
+        place = f"{path}:{first.line}" if first.line else str(path)
+        raise ConfigError(f"{place}: {first}" + (f"; and {more} more, see xmppd check" if more else ""))
     return config
 
 
@@ -208,13 +321,16 @@ def load(path: Path, *, enforce: bool = True) -> Config:
     Raises ConfigError (one sentence) if it cannot be read, is no TOML, holds an unknown key or a value out of
     bounds, contradicts itself or, with `enforce`, breaks a requirement of its profile.
     """
+    return parse(_text(path), path, enforce=enforce)
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a TOML file: it is not UTF-8") from None
-    return parse(text, path, enforce=enforce)
 
 
 def admin_socket(path: Path) -> Path:
