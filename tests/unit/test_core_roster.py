@@ -102,6 +102,24 @@ async def test_many_changes_are_sent_as_the_whole_roster():
 
 
 @in_loop
+async def test_changes_that_are_longer_than_the_whole_roster_are_not_sent_one_by_one():
+    """It is bounded by `limits.roster_bytes`; they would be more than is kept for a client."""
+    async with CoreSite() as core:
+        long = [RosterItem(f"c{n}@x", name="x" * 1000) for n in range(400)]
+        core.records.items[1] = {
+            item.jid: item for item in (*long, *(RosterItem(f"d{n}@x") for n in range(600)))
+        }
+        core.records.history[1, 0] = [RosterChange(n, item.jid, item) for n, item in enumerate(long)]
+        ann = await core.login("ann")
+        ann.send(get("0"))
+        received = bytearray()
+        await core.until(lambda: received.extend(ann.raw()) or received.endswith(b"</iq>"))
+        await core.settle()
+        assert (received + ann.raw()).count(b"<iq ") == 1
+        assert received.count(b"<item ") == 1000
+
+
+@in_loop
 async def test_no_change_comes_between_the_answer_and_its_pushes():
     async with CoreSite() as core:
         core.records.version = 9

@@ -98,14 +98,19 @@ class Roster:
         if item.listed and (old is None or not old.listed) and self.listed >= limits.roster_items:
             limit = "roster_items"
         else:
-            if self._bytes is None:
-                self._bytes = sum(map(_size, self._items.values()))
             grows_by = _size(item) - (_size(old) if old is not None else 0)
-            if grows_by > 0 and self._bytes + grows_by > limits.roster_bytes:
+            if grows_by > 0 and self.octets + grows_by > limits.roster_bytes:
                 limit = "roster_bytes"
         if limit is not None:
             count("rosters_refused")
             raise StanzaError("resource-constraint", app=limit)
+
+    @property
+    def octets(self) -> int:
+        """Bytes of the items in a roster result."""
+        if self._bytes is None:
+            self._bytes = sum(map(_size, self._items.values()))
+        return self._bytes
 
     def __iter__(self) -> Iterator[RosterItem]:
         return iter(self._items.values())
