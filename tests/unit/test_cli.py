@@ -743,6 +743,53 @@ def test_a_site_moves_in(site: Path, call: Call, tmp_path: Path) -> None:
     }
 
 
+def test_an_overlong_line_is_the_failure_of_that_line(site: Path, call: Call) -> None:
+    lines = [b"u%d@localhost\tsecret\n" % number for number in range(4)]
+    lines[1] = b"u1@localhost\t" + b"x" * 5_000_000 + b"\n"
+    lines[2] = b"u2@localhost\t" + b"x" * 1_024 + b"\n"
+    done = call("-c", site, "user", "import", "-", stdin=b"".join(lines))
+    assert done.err.splitlines() == [
+        "xmppd: line 2: the line is longer than 8192 bytes",
+        "xmppd: line 3: u2@localhost: the password is longer than 1023 bytes",
+    ]
+    assert done.out == "2 accounts made, 2 lines failed\n"
+
+
+@pytest.mark.parametrize("password", ["x" * 1024, "\u00e9" * 512, "x" * 8000, "x" * 5_000_000])
+def test_passwords_that_are_too_long(site: Path, call: Call, password: str) -> None:
+    user = ["-c", site, "user"]
+    longest = "\u00e9" * 511 + "x"
+    assert call(*user, "add", "alice@localhost", "--password-stdin", stdin=longest).status == 0
+    for words in (["passwd", "alice@localhost"], ["add", "bob@localhost"]):
+        done = call(*user, *words, "--password-stdin", stdin=password)
+        assert (done.status, one_sentence(done.err)) == (1, True)
+        assert "is longer than " in done.err
+        assert len(done.err) < 200
+
+
+def test_the_longest_lines_fit_into_a_command() -> None:
+    """Whatever stands in a line, a command is shorter than the least `admin.line_bytes`."""
+    least = re.search(r"from (\d+)", configuration.keys_of("admin")["line_bytes"].allowed)
+    assert least is not None
+    sizes: list[int] = []
+
+    class There:
+        is_live = True
+
+        def call(self, command: str, params: dict[str, Any], on_progress: Any = None) -> Any:
+            sizes.append(len(json.dumps({"id": 1, "command": command, "params": params})))
+            return {"created": len(params["rows"]), "failures": []}
+
+    ends = (b"\x01", "\u20ac".encode(), "\U0001f600".encode(), b"x")
+    lines = [
+        b"u%d@a.example\t" % n + ends[n % 4] * ((importing.LINE_BYTES - 30) // len(ends[n % 4]))
+        for n in range(40)
+    ]
+    assert importing.run(There(), lines, lambda done, total: None)["created"] == 40
+    assert len(sizes) > 1
+    assert max(sizes) < int(least[1])
+
+
 def test_a_file_imported_again_does_not_bury_its_faults(site: Path, call: Call) -> None:
     lines = [f"u{number}@localhost\tsecret" for number in range(6)]
     assert call("-c", site, "user", "import", "-", stdin="\n".join(lines)).status == 0

@@ -553,7 +553,7 @@ class Admin(Struct, frozen=True, kw_only=True):
     )
     connections: Annotated[int, setting("Commands that may run at a time.", "restart", ge=1, le=1024)] = 16
     line_bytes: Annotated[
-        int, setting("Longest command or answer line accepted.", "restart", ge=4096, le=64 * MIB)
+        int, setting("Longest command or answer line accepted.", "restart", ge=65_536, le=64 * MIB)
     ] = 4 * MIB
 
 
