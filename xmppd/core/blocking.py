@@ -7,6 +7,7 @@ the routing table. Within an account nobody is blocked.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 
 from xmppd._fast.route import in_block_list
@@ -35,39 +36,46 @@ async def change(
     await site.records.block(account.account_id, [str(jid) for jid in add], [str(jid) for jid in remove])
 
     user = account.jid
-    parted = _crossed(site, account, add, before, after)
-    for contact in parted:  # while there is somebody who may be told
+    contacts, resources = _crossed(site, account, add, before, after)
+    # while there is somebody who may be told
+    presence.hide_all(site, account, account.audience_of(contacts))
+    for contact in resources:
         presence.hide(site, user, contact)
-    presence.end_directed(site, user, {jid.bare for jid in parted}, after)
+    presence.end_directed(site, user, {*contacts, *(jid.bare.norm for jid in resources)}, after)
     account.blocked = after or None
     connected = site.table.bare(user.norm)
     if connected is not None and connected.account is account:
         connected.blocked = account.blocked
-    for contact in _crossed(site, account, remove, after, before):
+    contacts, resources = _crossed(site, account, remove, after, before)
+    presence.show_all(site, account, account.audience_of(contacts))
+    for contact in resources:
         presence.show(site, user, contact)
     if not remove:
         return
-    for item in account.roster:
-        key = item.jid.encode()
-        heard = item.subscription in ("to", "both")
-        if heard and in_block_list(key, before) and not in_block_list(key, after):
-            for resource in presence.available(site, user):
-                presence.look_up(site, resource, JID.kept(item.jid))
+    heard = [
+        item.jid
+        for item in account.roster
+        if item.subscription in ("to", "both") and _between(item.jid.encode(), after, before)
+    ]
+    for resource in presence.available(site, user):
+        presence.meet(site, resource, deque(heard))
 
 
 def _crossed(
     site: Site, account: Account, changed: Collection[JID], out: frozenset[bytes], into: frozenset[bytes]
-) -> list[JID]:
+) -> tuple[list[bytes], list[JID]]:
     """Who is on the list `into`, not on `out`, of those that see the account's presence: contacts, resources of one."""
+    contacts = [key for key in account.roster.subscribers if _between(key, out, into)]
     resources = [
-        jid.norm
+        jid
         for jid in changed
         if jid.is_full
+        and _between(jid.norm, out, into)
         and account.roster.shows_to(jid.bare)
         and (jid.domain not in site.hosts or site.table.full(jid.norm) is not None)
     ]
-    return [
-        JID.kept(key)
-        for key in (*account.roster.subscribers, *resources)
-        if in_block_list(key, into) and not in_block_list(key, out)
-    ]
+    return contacts, resources
+
+
+def _between(key: bytes, out: frozenset[bytes], into: frozenset[bytes]) -> bool:
+    return in_block_list(key, into) and not in_block_list(key, out)

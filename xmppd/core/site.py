@@ -110,5 +110,7 @@ class Site:
     async def drain(self) -> None:
         """Wait until all that was spawned and every account's queue is done."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(
+                self._tasks
+            )  # not gather: since Python 3.12 it lets nobody else run if all are done
         await self.accounts.drain()
