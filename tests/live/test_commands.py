@@ -268,6 +268,19 @@ def test_a_port_that_is_taken(tmp_path):
     assert "Traceback" not in failed.stderr
 
 
+def test_a_listener_given_by_name(make_site):
+    site = make_site(listeners=('address = "localhost:0"',))
+    listeners = site.status["listeners"]
+    here = {entry[4][0] for entry in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+    assert {listener["host"] for listener in listeners} <= here
+    assert len({listener["port"] for listener in listeners}) == 1
+    for number in range(len(listeners)):
+        with site.connect(number=number) as client:
+            client.login("alice", PASSWORD.format(user="alice"), ca=site.ca)
+    site.write("[net]\ndscp = 20\n", listeners=('address = "localhost:0"',))
+    assert site.json("reload")["live"] == ["net.dscp"]
+
+
 def test_a_certificate_that_expires_soon_is_a_warning(make_site):
     from xmppd.pki import issue
 

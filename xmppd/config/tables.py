@@ -95,7 +95,8 @@ class Listener(Struct, frozen=True, kw_only=True):
     address: Annotated[
         Address,
         setting(
-            "HOST:PORT, IPv6 as [::1]:5222; 0.0.0.0 is all of IPv4, [::] all of IPv6, port 0 any free one.",
+            "HOST:PORT, IPv6 as [::1]:5222; 0.0.0.0 is all of IPv4, [::] all of IPv6; a name is every address it has "
+            "here; port 0 is any free one.",
             "restart",
         ),
     ]
@@ -552,7 +553,7 @@ class Admin(Struct, frozen=True, kw_only=True):
     )
     connections: Annotated[int, setting("Commands that may run at a time.", "restart", ge=1, le=1024)] = 16
     line_bytes: Annotated[
-        int, setting("Longest command or answer line accepted.", "restart", ge=4096, le=64 * MIB)
+        int, setting("Longest command or answer line accepted.", "restart", ge=65_536, le=64 * MIB)
     ] = 4 * MIB
 
 
