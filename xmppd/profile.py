@@ -2,9 +2,9 @@
 
 A profile is data: other defaults than those in `xmppd.config`, and rules that a setting must keep. "uc-2013"
 refuses to start with a setting that breaks a rule; "internet" may break them, and can be asked which (`costs`).
-Requirements that no setting can break need no rule: there is no key for plaintext (2-1), for SSL or TLS below
-1.2 (2-8), for anonymous login (3-3) or for a DSCP out of range (13-1); where the bounds of a key keep a requirement,
-the bounds are its rule.
+Requirements that no setting can break need no rule: there is no key for plaintext (2-1). Where the bounds of a key
+keep a requirement in every profile (TLS below 1.2, 2-8; anonymous login, 3-3; a DSCP out of range, 13-1), its rule is
+what names the requirement to who tries.
 """
 
 from __future__ import annotations
@@ -82,6 +82,16 @@ def _others(values: Iterable[str], allowed: Iterable[str], what: str) -> Iterato
         yield f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} not {what}"
 
 
+def _old_tls(config: Config) -> Iterator[str]:
+    if config.tls.min_version < "1.2":
+        yield f"{config.tls.min_version} is below 1.2"
+
+
+def _anonymous(config: Config) -> Iterator[str]:
+    if "ANONYMOUS" in config.sasl.mechanisms:
+        yield "ANONYMOUS lets in who has no account"
+
+
 def _retries(config: Config) -> Iterator[str]:
     if config.sasl.retries not in (2, 3):
         yield f"{config.sasl.retries} retries are not within two to three"
@@ -130,8 +140,11 @@ def _iq_for_strangers(config: Config) -> Iterator[str]:
 
 
 def _marked(*marks: int | str | None) -> Iterator[str]:
-    if "off" in marks:
-        yield "off leaves packets without the mark of low-latency data"
+    for mark in marks:
+        if mark == "off":
+            yield "off leaves packets without the mark of low-latency data"
+        elif not isinstance(mark, str | None) and not 0 <= mark <= 63:
+            yield f"{mark} is no DSCP"
 
 
 MARK: Final = "a mark, which is not `off`"
@@ -145,6 +158,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "a listener that speaks STARTTLS beside each direct TLS one",
             _starttls,
         ),
+        Rule("2-8", "tls.min_version", "TLS 1.2 or 1.3", _old_tls),
         Rule(
             "2-8",
             "tls.suites",
@@ -166,6 +180,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         Rule(
             "2-8", "tls.client_certificates", "a CertificateRequest in every handshake", _certificate_request
         ),
+        Rule("3-3", "sasl.mechanisms", "ANONYMOUS is not offered", _anonymous),
         Rule("3-6", "sasl.mechanisms", "PLAIN is offered after STARTTLS", _plain),
         Rule("3-8", "log.level", "warnings are logged", _log_level),
         Rule("3-24", "sasl.retries", "two or three retries", _retries),
@@ -176,13 +191,13 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         Rule(
             "13-1",
             "net.outgoing_dscp",
-            "a mark, which is not `off`",
+            MARK,
             lambda config: _marked(config.net.outgoing_dscp),
         ),
         Rule(
             "13-1",
             "listeners.dscp",
-            "a mark, which is not `off`",
+            MARK,
             lambda config: _marked(*(listener.dscp for listener in config.listeners)),
         ),
     ),

@@ -22,19 +22,10 @@ from xmppd._fast.conn import Listener, NetLoop
 from xmppd._fast.jid import set_cache_limit
 from xmppd._fast.reader import Limits
 from xmppd._fast.route import Resource, RouteTable
-from xmppd._fast.tls import (
-    VERIFY_NONE,
-    VERIFY_REQUEST,
-    LibCtx,
-    TicketKeys,
-    TLSContext,
-    TLSError,
-    limit_arenas,
-    trim,
-)
+from xmppd._fast.tls import LibCtx, TicketKeys, TLSContext, limit_arenas, trim
 from xmppd._fast.wire import Allowance, tick
 from xmppd.auth import LocalAuth
-from xmppd.config import Config, Domain
+from xmppd.config import Config
 from xmppd.core import iq, messages
 from xmppd.core.delivery import RFC6121, UC
 from xmppd.core.offline import OfflineSettings
@@ -47,13 +38,14 @@ from xmppd.features import blocking, disco, last, ping, private, roster, session
 from xmppd.jid import JID, use_rules
 from xmppd.net.c2s import Caps, Policy, Service, Times
 from xmppd.net.deadlines import TICK_S, Wheel
-from xmppd.net.sockets import listener_socket, remark, set_dscp
+from xmppd.net.sockets import remark, set_dscp
 from xmppd.ops import checks, commands, logs
 from xmppd.ops.admin import AdminSocket
 from xmppd.ops.health import Health
 from xmppd.ops.notify import Supervisor
 from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
+from xmppd.preconditions import StartError, dscp, listen, tls_context, unmet
 from xmppd.records import AccountRecord, DocumentName, RosterChange, RosterItem, Row, Seen
 from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull, StoreTimeout
 from xmppd.stream.c2s import C2SSettings, HostFacts
@@ -65,15 +57,10 @@ T = TypeVar("T")
 # every feature, in the order in which service discovery and the stream features name them
 FEATURES = (roster, blocking, vcard, private, last, ping, version, time, session)
 
-ALPN = (b"xmpp-client",)
 TRIM_EVERY_S = 60.0
 CERTIFICATES_EVERY_S = 6 * 3600.0
 HEALTH_EVERY_S = 5.0
 SLOW_STORE_S = 1.0
-
-
-class StartError(Exception):
-    """The server cannot start as it is configured; the text is one sentence."""
 
 
 class Records:
@@ -149,28 +136,6 @@ class Core:
         self.route = router.route
 
 
-def tls_context(
-    config: Config, domain: Domain, lib: LibCtx | None = None, tickets: TicketKeys | None = None
-) -> TLSContext:
-    """The TLS context of one domain. Raises StartError if its certificate or key cannot be used."""
-    tls = config.tls
-    try:
-        return TLSContext(
-            lib or LibCtx(),
-            certs=[(str(domain.certificate), str(domain.key))],
-            min=tls.min_version,
-            max=tls.max_version,
-            ciphers=":".join(tls.ciphers),
-            suites=":".join(tls.suites),
-            groups=":".join(tls.groups),
-            verify=VERIFY_REQUEST if tls.client_certificates == "request" else VERIFY_NONE,
-            alpn=ALPN,
-            tickets=tickets,
-        )
-    except (TLSError, OSError, ValueError) as error:
-        raise StartError(f"the certificate of {domain.name} cannot be used: {error}") from error
-
-
 class Server:
     """One running server. `start`, then `stopped` until somebody calls `stop`."""
 
@@ -178,7 +143,7 @@ class Server:
         self.path = path
         self.config = config
         self.health = Health()
-        self.listeners: list[tuple[configuration.Listener, Listener]] = []
+        self.listeners: list[tuple[int, Listener]] = []  # number in config.listeners, and each of its sockets
         self._writer = writer
         self._supervisor = Supervisor()
         self._since_s = 0.0
@@ -190,7 +155,10 @@ class Server:
         self._dropped = 0
 
     async def start(self) -> None:
-        """Bring everything up. Raises StartError; what was started is stopped again then."""
+        """Bring everything up. Raises StartError; what was started is stopped again then.
+
+        What cannot be had is told by `preconditions.unmet` before; here it is what has changed since.
+        """
         config = self.config
         loop = asyncio.get_running_loop()
         use_rules(config.addresses.rules)
@@ -279,8 +247,8 @@ class Server:
         loop.call_later(seconds, run)
 
     def _listen(self) -> None:
-        config, net = self.config, self.config.net
-        for listener in config.listeners:
+        config = self.config
+        for number, listener in enumerate(config.listeners):
             if listener.kind != "c2s":
                 self.health.report(
                     "listener-not-served",
@@ -288,38 +256,25 @@ class Server:
                     str(listener.address),
                 )
                 continue
-            try:
-                sock = listener_socket(
-                    listener.address.host,
-                    listener.address.port,
-                    dscp=_dscp(config, listener),
-                    backlog=net.backlog,
-                    keepalive_idle_s=net.keepalive_idle_s,
-                    keepalive_interval_s=net.keepalive_interval_s,
-                    keepalive_probes=net.keepalive_probes,
-                    user_timeout_ms=int(net.user_timeout_s * 1000),
+            for sock in listen(config, listener):
+                opened = self.net.listen(
+                    sock, self.c2s.accept, select=self.c2s.select, direct_tls=listener.direct_tls
                 )
-            except OSError as error:
-                raise StartError(f"cannot listen on {listener.address}: {error.strerror}") from error
-            opened = self.net.listen(
-                sock, self.c2s.accept, select=self.c2s.select, direct_tls=listener.direct_tls
-            )
-            self.listeners.append((listener, opened))
-            host, port = sock.getsockname()[:2]
-            log.info(
-                "listening", extra=fields(kind="c2s", address=host, port=port, direct_tls=listener.direct_tls)
-            )
+                self.listeners.append((number, opened))
+                host, port = sock.getsockname()[:2]
+                log.info(
+                    "listening",
+                    extra=fields(kind="c2s", address=host, port=port, direct_tls=listener.direct_tls),
+                )
 
     def _mark(self, config: Config) -> None:
         """Give each listener, and what it has accepted, the DSCP it is to have from now on (13-1.4)."""
-        served = (listener for listener in config.listeners if listener.kind == "c2s")
-        for i, (listener, (before, opened)) in enumerate(zip(served, self.listeners, strict=True)):
-            self.listeners[i] = (listener, opened)
-            dscp = _dscp(config, listener)
-            if dscp != _dscp(self.config, before):
-                set_dscp(opened.sock, dscp)
+        for number, opened in self.listeners:
+            mark = dscp(config, config.listeners[number])
+            if mark != dscp(self.config, self.config.listeners[number]):
+                set_dscp(opened.sock, mark)
                 accepted = [conn for conn in self.net.connections() if conn.listener is opened]
-                self.site.spawn(remark(accepted, dscp))
+                self.site.spawn(remark(accepted, mark))
 
     def _contexts(self, config: Config) -> dict[str, TLSContext]:
         """A TLS context for each domain. Raises StartError."""
@@ -372,12 +327,12 @@ class Server:
             "uptime_s": round(asyncio.get_running_loop().time() - self._since_s, 1),
             "listeners": [
                 {
-                    "kind": listener.kind,
+                    "kind": self.config.listeners[number].kind,
                     "host": opened.sock.getsockname()[0],
                     "port": opened.sock.getsockname()[1],
-                    "direct_tls": listener.direct_tls,
+                    "direct_tls": self.config.listeners[number].direct_tls,
                 }
-                for listener, opened in self.listeners
+                for number, opened in self.listeners
             ],
             "net": self.net.stats(),
             "store": {
@@ -415,6 +370,8 @@ class Server:
         changes = configuration.diff(self.config, wanted)
         # what needs a restart stays as it is, and is named again by the next reload
         config = configuration.in_force(self.config, wanted)
+        # all that can fail comes before anything is changed
+        policy, settings = _policy(config), _core_settings(config)
         try:
             contexts = await asyncio.get_running_loop().run_in_executor(None, self._contexts, config)
         except StartError as error:
@@ -424,10 +381,10 @@ class Server:
             by_need[change.applies].append(change.key)
         self.c2s.contexts = contexts
         self.c2s.default_context = contexts[config.domains[0].name]
-        self.c2s.policy = _policy(config)
+        self.c2s.policy = policy
         set_cache_limit(config.limits.jid_cache_bytes)
         self._mark(config)
-        self.site.configure(_core_settings(config))
+        self.site.configure(settings)
         logs.change(self._writer, config.log.level, config.log.format, config.log.repeat_s)
         self.health.set("restart-needed", bool(by_need["restart"]), ", ".join(by_need["restart"]))
         self.config = config
@@ -475,13 +432,7 @@ def _routes() -> iq.Routes:
     ]
     tables = [feature.ROUTES for feature in FEATURES]
     of_accounts = {key[2] for table in tables for key in table if key[1] is iq.Scope.ACCOUNT}
-    return iq.merge([disco.routes(named, of_accounts), *tables])
-
-
-def _dscp(config: Config, listener: configuration.Listener) -> int | None:
-    """The mark of a listener; None if there is to be none."""
-    dscp = listener.dscp if listener.dscp is not None else config.net.dscp
-    return None if dscp == "off" else dscp
+    return iq.merge([disco.routes(named, of_accounts.intersection(named)), *tables])
 
 
 # the keys of [limits] that the core has under the same name
@@ -599,6 +550,10 @@ def serve(path: Path) -> int:
         config.log.level, config.log.format, queue_lines=config.log.queue, repeat_s=config.log.repeat_s
     )
     try:
+        if missing := unmet(config):
+            for each in missing:
+                log.error("cannot start", extra=fields(key=each.key, reason=each.sentence))
+            return 1
         return uvloop.run(_run(path, config, writer))
     finally:
         writer.close()

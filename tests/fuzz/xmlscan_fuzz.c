@@ -447,7 +447,7 @@ static int ask_expat(oracle *o, const uint8_t *data, size_t len, const told *our
     o->data = data, o->len = len, o->ours = ours, o->server = server, o->compare = compare;
     /* a byte order mark is no mark (RFC 6120 11.6), and nothing is UTF-16 */
     if (len >= 3 && !memcmp(data, "\xEF\xBB\xBF", 3)) return FAULTY;
-    if (len && (data[0] >= 0xFE || !data[0] || (len > 1 && !data[1]))) return FAULTY;
+    if (len && (data[0] >= 0xFE || !data[0] || (len > 1 && !data[1]))) return len == 1 ? UNFINISHED : FAULTY;
     static XML_Parser p; /* made once: that costs more than a short parse */
     if (!p) p = XML_ParserCreateNS("UTF-8", 1);
     else XML_ParserReset(p, "UTF-8");
@@ -514,6 +514,14 @@ static void check_premature(const uint8_t *data, size_t len, int server) {
     free(longer);
 }
 
+/* How a stream in UTF-16 or UTF-32 begins (XML 1.0 appendix F). */
+static int other_encoding(const uint8_t *data, size_t len) {
+    static const char begin[] = "\xFE\xFF\xFF\xFE\0<<\0\0";
+    for (size_t i = 0; len > 1 && i < sizeof begin - 1; i += 2)
+        if (!memcmp(data, begin + i, 2)) return 1;
+    return 0;
+}
+
 static int only_xmpp(int error) {
     return error >= XS_E_ROOT_NS && error <= XS_E_UNKNOWN_STANZA;
 }
@@ -523,6 +531,7 @@ static void check_expat(const uint8_t *data, size_t len, const told *ours, int s
     int odd = odd_names(data, len);
     int limit = ours->error >= XS_E_STANZA_BYTES;
     int verdict = ask_expat(&o, data, len, ours, server, 1);
+    CHECK(!other_encoding(data, len) || ours->error == XS_E_ENCODING);
     if (limit) return;
     if (odd && verdict == FAULTY && !ours->error) return;
     if (odd && ours->error) return;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from tests.machine.wire import ScramClient
 from tests.site import PASSWORD, Site
 from tests.xmpp_client import SASL, StreamClosed, condition
+from xmppd import config
 
 
 def until(wanted, within_s=20.0):
@@ -194,6 +196,33 @@ def test_reload_is_all_or_nothing(make_site):
     assert "nothing was changed" in site.command("reload", expect=1).stderr
 
 
+def _bounds():
+    """Every number of the configuration at its lowest and at its highest, as TOML; what it may be "above" is left out."""
+    lowest, highest = "", ""
+    for table in config.tables().keys() - set(config.ARRAYS):
+        lowest += f"[{table}]\n"
+        highest += f"[{table}]\n"
+        for known in config.keys_of(table).values():
+            if bounds := re.match(r"a (?:whole )?number (?:from (\d+)|above 0) to (\d+)", known.allowed):
+                lowest += f"{known.name} = {bounds[1]}\n" if bounds[1] else ""
+                highest += f"{known.name} = {bounds[2]}\n"
+    return lowest, highest
+
+
+@pytest.mark.parametrize("settings", _bounds(), ids=["lowest", "highest"])
+def test_the_server_runs_and_reloads_at_the_bounds_of_every_number(make_site, settings):
+    """What `check` lets pass, `run` and `reload` carry out."""
+    site = make_site(profile="internet")
+    site.write(settings, profile="internet")
+    live = {known.path for known in config.keys_of("limits").values() if known.applies == "live"}
+    assert live <= {*site.json("reload")["live"]} | {"limits.kept_request_bytes"}
+    assert site.stop() == 0
+    assert "is good" in site.command("check").stdout
+    site.start()
+    with site.login("alice") as alice:
+        assert alice.fence() == []
+
+
 def test_a_hang_up_reloads(make_site):
     site = make_site()
     site.write('[log]\nformat = "json"\n')
@@ -237,6 +266,19 @@ def test_a_port_that_is_taken(tmp_path):
         failed = site.command("run", expect=1)
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_listener_given_by_name(make_site):
+    site = make_site(listeners=('address = "localhost:0"',))
+    listeners = site.status["listeners"]
+    here = {entry[4][0] for entry in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+    assert {listener["host"] for listener in listeners} <= here
+    assert len({listener["port"] for listener in listeners}) == 1
+    for number in range(len(listeners)):
+        with site.connect(number=number) as client:
+            client.login("alice", PASSWORD.format(user="alice"), ca=site.ca)
+    site.write("[net]\ndscp = 20\n", listeners=('address = "localhost:0"',))
+    assert site.json("reload")["live"] == ["net.dscp"]
 
 
 def test_a_certificate_that_expires_soon_is_a_warning(make_site):

@@ -16,10 +16,12 @@ PRIVATE = "<query xmlns='jabber:iq:private'>{}</query>"
 def test_the_server_says_that_it_has_it(site, user, feature):
     with site.login(user()) as ann:
         info = ann.iq("get", f"<query xmlns='{DISCO}'/>", to="localhost")
-        assert feature in {f.get("var") for f in info.iter(f"{{{DISCO}}}feature")}
+        of_the_server = {f.get("var") for f in info.iter(f"{{{DISCO}}}feature")}
+        assert feature in of_the_server
         info = ann.iq("get", f"<query xmlns='{DISCO}'/>")
         of_accounts = {f.get("var") for f in info.iter(f"{{{DISCO}}}feature")}
         assert (feature in of_accounts) == (feature != "jabber:iq:private")
+        assert of_accounts <= of_the_server
 
 
 def test_what_was_set_is_there_after_a_restart_and_gone_with_the_account(make_site):

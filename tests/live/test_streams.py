@@ -146,7 +146,7 @@ def test_faults_before_login_get_their_stream_error_and_the_end(site, sent, expe
     [
         (HEADER.replace("localhost", "unknown.example"), "host-unknown"),
         (HEADER.replace(" version='1.0'", ""), "unsupported-version"),
-        (HEADER.replace("'1.0'", "'2.0'"), "unsupported-version"),
+        (HEADER.replace("'1.0'", "'0.9'"), "unsupported-version"),
         (HEADER.replace("jabber:client", "jabber:server"), "invalid-namespace"),
         (HEADER.replace("etherx", "elsewhere"), "invalid-namespace"),
         (HEADER.replace("stream:stream", "stream:flow"), "bad-format"),

@@ -36,8 +36,9 @@ MAY_IMPORT: Final[dict[str, frozenset[str]]] = {
     "auth": CORE | {"store"},  # accounts of our own are checked against the keys in the store
     **{room: CORE | set(CHAIN[:i]) for i, room in enumerate(CHAIN)},
     "ops": CORE | SETTINGS | HANDED_IN | set(CHAIN),
-    "server": CORE | SETTINGS | HANDED_IN | set(CHAIN) | {"ops"},
-    "cli": CORE | SETTINGS | HANDED_IN | set(CHAIN) | {"ops", "server", "conformance"},
+    "preconditions": CORE | SETTINGS | HANDED_IN | set(CHAIN) | {"ops"},
+    "server": CORE | SETTINGS | HANDED_IN | set(CHAIN) | {"ops", "preconditions"},
+    "cli": CORE | SETTINGS | HANDED_IN | set(CHAIN) | {"ops", "preconditions", "server", "conformance"},
     "conformance": frozenset(),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),

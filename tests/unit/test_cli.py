@@ -296,6 +296,28 @@ def test_check_names_what_breaks_the_profile(site: Path, call: Call) -> None:
     assert (found["level"], found["key"], found["requirement"]) == ("error", "sasl.retries", "3-24")
 
 
+def test_check_shows_all_that_is_wrong_at_once(site: Path, call: Call) -> None:
+    (site.parent / "tls" / "localhost.key").unlink()
+    site.write_text(
+        site.read_text()
+        + '[sasl]\nretries = 1\nmechanisms = ["SCRAM-SHA-256"]\n[net]\ndcsp = 1\n[store]\nreaders = 99\n'
+    )
+    done = call("-c", site, "check", "--json")
+    assert done.status == 1
+    assert [(each["key"], each["requirement"]) for each in done.data["found"]] == [
+        ("sasl.retries", "3-24"),
+        ("net.dcsp", None),
+        ("store.readers", None),
+        ("sasl.mechanisms", "3-6"),
+        ("domains[localhost]", None),
+    ]
+    said = call("-c", site, "check")
+    assert said.out.count("error: ") == 5
+    assert (
+        "xmppd.toml:23: sasl.retries = 1: must be a whole number from 2 to 5 (UC XMPP 2013, 3-24)" in said.out
+    )
+
+
 def test_check_lists_what_the_profile_costs(site: Path, call: Call) -> None:
     text = site.read_text().replace('"uc-2013"', '"internet"') + '[net]\ndscp = "off"\n'
     site.write_text(text)
@@ -338,16 +360,81 @@ def test_check_looks_at_certificates_folders_and_ports(site: Path, call: Call) -
         ("error", "domains[localhost]"),
         ("warning", "domains[second.example]"),
         ("error", "store.path"),
-        ("warning", "listeners[1]"),
         ("error", "listeners[0]"),
+        ("warning", "listeners[1]"),
     ]
     texts = [each["text"] for each in found]
     assert "is not for localhost but for dns:second.example" in texts[0]
     assert f"does not belong to {tls / 'localhost.pem'}" in texts[1]
     assert "its mode should be 0600" in texts[2]
     assert "is no directory" in texts[3]
-    assert texts[4] == "s2s on [::1]:0 is not served by this version"
-    assert texts[5] == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert texts[4] == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert texts[5] == "s2s on [::1]:0 is not served by this version"
+
+
+def _damage(name: str, site: Path) -> None:
+    data = site.parent / "data"
+    match name:
+        case "auth-secret":
+            (data / "auth-secret").write_bytes(b"too short")
+        case "lock":
+            (data / "lock").mkdir()
+        case "wal":
+            (data / "xmppd.sqlite-wal").mkdir()
+        case "no folder can be made":
+            site.write_text(site.read_text() + '[store]\npath = "tls/ca.pem/data"\n')
+        case "a file":
+            site.write_text(site.read_text() + '[store]\npath = "tls/ca.pem"\n')
+        case "a newer file":
+            _process("-c", str(site), "user", "list")
+            _make_database(site, "PRAGMA user_version = 77")
+        case "a long socket":
+            site.write_text(site.read_text() + f'[admin]\nsocket = "data/{"a" * 200}"\n')
+        case "no folder for the socket":
+            site.write_text(site.read_text() + '[admin]\nsocket = "elsewhere/admin.sock"\n')
+        case "no name":
+            site.write_text(site.read_text().replace("127.0.0.1:0", "nowhere.invalid:0"))
+        case "two for one port":
+            port = _free_port()
+            listener = f'[[listeners]]\naddress = "0.0.0.0:{port}"\n'
+            site.write_text(site.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}") + listener)
+        case "no certificate":
+            (site.parent / "tls" / "localhost.pem").unlink()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("auth-secret", "auth-secret does not hold 32 bytes; remove it and another is made"),
+        ("lock", "lock cannot be used: Is a directory"),
+        ("wal", "xmppd.sqlite-wal cannot be used: Is a directory"),
+        ("no folder can be made", "tls/ca.pem/data: is no directory, and none can be made"),
+        ("a file", "ca.pem: is no directory, and none can be made"),
+        ("a newer file", "the database has schema version 77"),
+        ("a long socket", "its name is longer than "),
+        ("no folder for the socket", "elsewhere is no directory"),
+        ("no name", "cannot listen on nowhere.invalid:0: "),
+        ("two for one port", "Address already in use"),
+        ("no certificate", "localhost"),
+    ],
+)
+def test_check_refuses_what_run_refuses(site: Path, call: Call, damage: str, sentence: str) -> None:
+    _damage(damage, site)
+    before = {path: path.stat().st_mtime_ns for path in site.parent.rglob("*")}
+    errors = [each["text"] for each in call("-c", site, "check", "--json").data["found"]]
+    assert any(sentence in text for text in errors), errors
+    assert {path: path.stat().st_mtime_ns for path in site.parent.rglob("*")} == before
+    done = _process("-c", str(site), "run")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert 'event="cannot start"' in last
+    assert sentence in last
+    assert "Traceback" not in done.stderr
 
 
 def _make_database(site: Path, statement: str) -> None:
@@ -379,7 +466,9 @@ def test_check_looks_at_what_the_server_opens(site: Path, call: Call) -> None:
     assert errors() == [f"{data / 'xmppd.sqlite'} cannot be used: Is a directory"]
     (data / "xmppd.sqlite").rmdir()
     (data / "admin.sock").write_text("")
-    assert errors() == [f"{data / 'admin.sock'}: is there already and is no socket"]
+    assert errors() == [
+        f"cannot open the admin socket {data / 'admin.sock'}: it is there already and is no socket"
+    ]
     (data / "admin.sock").unlink()
     store = Store.open(data)
     try:
@@ -394,7 +483,9 @@ def test_names_that_are_too_long(site: Path, call: Call) -> None:
     text = site.read_text()
     site.write_text(f'{text}[store]\npath = "{long}"\n[admin]\nsocket = "{long}b/x"\n')
     found = call("-c", site, "check", "--json").data["found"]
-    assert [each["key"] for each in found] == ["admin.socket"]
+    assert [each["key"] for each in found] == ["store.path", "admin.socket"]
+    assert found[0]["text"].endswith("File name too long")
+    assert found[1]["text"].endswith("b is no directory")
     site.write_text(f'{text}[admin]\nsocket = "data/{long}"\n')
     for words in (["user", "list"], ["status"]):
         done = call("-c", site, *words)
@@ -650,6 +741,53 @@ def test_a_site_moves_in(site: Path, call: Call, tmp_path: Path) -> None:
         "failures": [{"line": 1, "jid": "alice@localhost", "why": "the account exists already"}],
         "stopped": None,
     }
+
+
+def test_an_overlong_line_is_the_failure_of_that_line(site: Path, call: Call) -> None:
+    lines = [b"u%d@localhost\tsecret\n" % number for number in range(4)]
+    lines[1] = b"u1@localhost\t" + b"x" * 5_000_000 + b"\n"
+    lines[2] = b"u2@localhost\t" + b"x" * 1_024 + b"\n"
+    done = call("-c", site, "user", "import", "-", stdin=b"".join(lines))
+    assert done.err.splitlines() == [
+        "xmppd: line 2: the line is longer than 8192 bytes",
+        "xmppd: line 3: u2@localhost: the password is longer than 1023 bytes",
+    ]
+    assert done.out == "2 accounts made, 2 lines failed\n"
+
+
+@pytest.mark.parametrize("password", ["x" * 1024, "\u00e9" * 512, "x" * 8000, "x" * 5_000_000])
+def test_passwords_that_are_too_long(site: Path, call: Call, password: str) -> None:
+    user = ["-c", site, "user"]
+    longest = "\u00e9" * 511 + "x"
+    assert call(*user, "add", "alice@localhost", "--password-stdin", stdin=longest).status == 0
+    for words in (["passwd", "alice@localhost"], ["add", "bob@localhost"]):
+        done = call(*user, *words, "--password-stdin", stdin=password)
+        assert (done.status, one_sentence(done.err)) == (1, True)
+        assert "is longer than " in done.err
+        assert len(done.err) < 200
+
+
+def test_the_longest_lines_fit_into_a_command() -> None:
+    """Whatever stands in a line, a command is shorter than the least `admin.line_bytes`."""
+    least = re.search(r"from (\d+)", configuration.keys_of("admin")["line_bytes"].allowed)
+    assert least is not None
+    sizes: list[int] = []
+
+    class There:
+        is_live = True
+
+        def call(self, command: str, params: dict[str, Any], on_progress: Any = None) -> Any:
+            sizes.append(len(json.dumps({"id": 1, "command": command, "params": params})))
+            return {"created": len(params["rows"]), "failures": []}
+
+    ends = (b"\x01", "\u20ac".encode(), "\U0001f600".encode(), b"x")
+    lines = [
+        b"u%d@a.example\t" % n + ends[n % 4] * ((importing.LINE_BYTES - 30) // len(ends[n % 4]))
+        for n in range(40)
+    ]
+    assert importing.run(There(), lines, lambda done, total: None)["created"] == 40
+    assert len(sizes) > 1
+    assert max(sizes) < int(least[1])
 
 
 def test_a_file_imported_again_does_not_bury_its_faults(site: Path, call: Call) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmppd import config, profile
-from xmppd.config import Address, Config, ConfigError, Domain, KeySource
+from xmppd.config import Address, Config, ConfigError, Domain, KeySource, reading
 from xmppd.jid import prep_domain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +137,100 @@ def test_one_sentence_says_what_is_wrong(old: str, new: str, sentence: str) -> N
     assert "\n" not in str(caught.value)
 
 
+def _numbers() -> list[str]:
+    return [
+        known.path
+        for table in ("", *config.tables())
+        for known in config.keys_of(table).values()
+        if "number" in known.allowed
+    ]
+
+
+@pytest.mark.parametrize("path", _numbers())
+def test_every_number_has_bounds_that_a_machine_word_holds(path: str) -> None:
+    """What passed here would be an OverflowError in the rooms that are made with it."""
+    table, _, name = path.rpartition(".")
+    known = config.keys_of(table)[name]
+    header = f'[[{table}]]\naddress = "[::1]:1"' if table in config.ARRAYS else f"[{table}]"
+    for value in (2**31, 2**32, 2**63, 2**64, 10**400, -1, -(2**64), "inf", "-inf", "nan"):
+        text = f'[[domains]]\nname = "a.example"\n{header}\n{name} = {value}\n'
+        bound = re.search(r" to (\d+)", known.allowed)
+        assert bound is not None, f"{path} has no upper bound"
+        if isinstance(value, int) and 0 <= value <= int(bound[1]):
+            continue
+        with pytest.raises(ConfigError, match=f"{name} = .*must be {re.escape(known.allowed)}"):
+            config.parse(text, FILE)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000], ids=["digits", "brackets"])
+def test_what_the_reader_of_toml_cannot_take(value: str) -> None:
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        config.parse(f"a = {value}", FILE)
+
+
+MANY = """\
+profil = "uc-2013"
+
+[[domains]]
+name = "a b"
+
+[[listeners]]
+address = "nowhere"
+dscp = 64
+
+[sasl]
+retries = 11
+mechanisms = ["ANONYMOUS"]
+required = 1
+
+[tls]
+min_version = "1.1"
+suites = ["TLS_SHA256_SHA256"]
+
+[net]
+dscp = -1
+
+[limits]
+sessions_per_account = 0
+depth = 5000
+stanza_bytes = 10000
+preauth_stanza_bytes = 10001
+
+[log]
+level = "error"
+
+[stores]
+"""
+
+
+def test_all_that_is_wrong_is_found_at_once() -> None:
+    loaded, faults = reading.examine(MANY, FILE)
+    assert [(fault.line, fault.key, fault.requirement) for fault in faults] == [
+        (1, "profil", None),
+        (4, "domains[0].name", None),
+        (7, "listeners[0].address", None),
+        (8, "listeners[0].dscp", None),
+        (11, "sasl.retries", "3-24"),
+        (12, "sasl.mechanisms[0]", "3-3"),
+        (13, "sasl.required", None),
+        (16, "tls.min_version", "2-8"),
+        (17, "tls.suites[0]", "2-8"),
+        (20, "net.dscp", "13-1"),
+        (23, "limits.sessions_per_account", "4-5"),
+        (24, "limits.depth", None),
+        (31, "stores", None),
+    ]
+    assert str(faults[4]) == "sasl.retries = 11: must be a whole number from 2 to 5 (UC XMPP 2013, 3-24)"
+    # what is right is read, what is wrong is as if it did not stand there
+    assert (loaded.log.level, loaded.limits.stanza_bytes, loaded.sasl.retries) == ("error", 10000, 2)
+    # of [limits] not all is known
+    assert not any("preauth" in str(fault) for fault in faults)
+    with pytest.raises(ConfigError, match=r':1: unknown key "profil"; .*; and 12 more, see xmppd check'):
+        config.parse(MANY, FILE)
+    _, faults = reading.examine(f'profile = "internet"\n{MANY[19:]}', FILE)
+    assert {fault.requirement for fault in faults} == {None}
+
+
 def test_a_single_table_for_an_array() -> None:
     with pytest.raises(ConfigError, match=r"domains must be a table, written \[\[domains\]\]"):
         config.parse('[domains]\nname = "a.example"\n', FILE)
@@ -169,7 +262,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     ),
 )
 def test_rubbish_values_are_config_errors(value: object, path: str) -> None:
-    """Whatever TOML can hold for a key is taken or answered by ConfigError, never by another exception."""
+    """Whatever TOML can hold for a key is taken or is a fault, never an exception."""
     table, _, name = path.rpartition(".")
     raw: dict[str, object] = {"domains": [{"name": "a.example"}]}
     if table in config.ARRAYS:
@@ -178,10 +271,11 @@ def test_rubbish_values_are_config_errors(value: object, path: str) -> None:
         raw[table] = {name: value}
     else:
         raw[name] = value
-    file = config._File(FILE, "")
-    with contextlib.suppress(ConfigError):
-        config._unknown_keys(raw, file)
-        assert isinstance(config._convert(raw, file), Config)
+    reader = reading._Reader("")
+    assert isinstance(reader.read(raw), Config)
+    for fault in reader.faults:
+        assert "\n" not in str(fault)
+        assert len(str(fault)) < 600
 
 
 @pytest.mark.parametrize(
@@ -279,7 +373,7 @@ def test_every_key_has_help_and_a_default_that_is_allowed() -> None:
                     known.name: known.default
                 }
                 if known.default != KeySource():
-                    msgspec.convert(given, struct, dec_hook=config._decode)
+                    msgspec.convert(given, struct, dec_hook=reading._decode)
 
 
 def test_diff_says_what_each_change_needs() -> None:

@@ -280,6 +280,31 @@ async def test_strangers_cannot_spoil_a_log_in():
         assert [condition(answer) for answer in find(ann.read(), "iq")] == [None, None, "resource-constraint"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+@in_loop
+async def test_who_asks_and_takes_back_a_hundred_times_leaves_nothing_and_each_time_is_one_stanza(there):
+    """What it costs the contact is bounded by what a stream may send (`limits.stanzas_per_s`); it can block (XEP-0191)."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ben.send("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
+        if there:
+            ben.send("<presence/>")
+        await core.settle()
+        ben.raw()
+        for n in range(100):
+            ann.send(
+                f"<presence type='subscribe' to='ben@{HOST}'><status>{n}</status></presence>",
+                f"<presence type='unsubscribe' to='ben@{HOST}'/>",
+            )
+        await core.settle()
+        got = kinds(ben.read())
+        assert len(got) == (200 if there else 100)  # no pushes; who is not available is not asked
+        assert {type_ for type_, *_ in got} <= {"subscribe", "unsubscribe"}
+        assert core.records.items[core.records.ids[f"ben@{HOST}"]] == {}
+        roster = ben.resource.account.account.roster
+        assert (len(roster), roster.requests) == (0, 0)
+
+
 @pytest.mark.req("6-30.a", "6-30.b", "6-30.c", "6-30.x1")
 @pytest.mark.parametrize("where", CONTACTS)
 @pytest.mark.parametrize(

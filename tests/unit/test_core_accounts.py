@@ -91,7 +91,7 @@ async def test_contacts_forget_full_addresses_of_a_deleted_account_too():
         await core.settle()
         ben.raw()
         delete(core, "ann")
-        removal.tell_contacts(core.site, ANN, [(BEN, ANN), (BEN, ANN.with_resource("desk"))])
+        await removal.tell_contacts(core.site, ANN, [(BEN, ANN), (BEN, ANN.with_resource("desk"))])
         await core.settle()
         assert list(ben.resource.account.account.roster) == []
         items = [item.get("jid") for stanza in ben.read() for item in stanza.iter("{jabber:iq:roster}item")]
@@ -133,3 +133,57 @@ async def test_a_request_on_its_way_leaves_no_trace_of_a_deleted_account():
         await commands._Live(server).removed(ANN, Deleted(None, [], []))
         assert core.item("ben", str(ANN)) is None
         assert list(ben.resource.account.account.roster) == []
+
+
+@pytest.mark.parametrize("in_memory", [0, 300])
+@in_loop
+async def test_a_deletion_is_told_to_those_in_memory_some_at_a_time(in_memory):
+    """Who is not there is neither read for it nor told."""
+    names = [f"c{number}" for number in range(300)]
+    async with CoreSite(("ann", *names)) as core:
+        held = []
+        for number, name in enumerate(names, 2):
+            item = RosterItem(str(ANN), subscription="both")
+            core.records.items[number] = {str(ANN): item}
+            held.append(Holder(number, name, HOST, item))
+            if number - 2 < in_memory:
+                await core.site.accounts.load(JID.parse(f"{name}@{HOST}"))
+        loads = core.records.loads
+        most = 0
+        perform = core.site.accounts.perform
+
+        def counted(*args):
+            nonlocal most
+            perform(*args)
+            most = max(most, len(core.site.accounts._jobs))
+
+        core.site.accounts.perform = counted
+
+        async def nobody(_contact):
+            return []
+
+        server = SimpleNamespace(
+            site=core.site, store=SimpleNamespace(rosters=SimpleNamespace(holders_of=nobody))
+        )
+        delete(core, "ann")
+        await commands._Live(server).removed(ANN, Deleted(None, [], held))
+        assert core.records.loads == loads
+        assert 0 < most <= 100 if in_memory else most == 0
+        for name in names[:in_memory]:
+            assert len(core.site.accounts.get(JID.parse(f"{name}@{HOST}")).roster) == 0
+
+
+@in_loop
+async def test_work_that_is_done_but_not_yet_forgotten_holds_up_no_drain():
+    """Python 3.12 and later gather what is done without letting anybody else run: the drain never ended."""
+
+    async def work() -> None:
+        pass
+
+    async with CoreSite(["ann"]) as core:
+        core.site.spawn(work())
+        await asyncio.sleep(0)
+        await core.site.drain()
+        core.site.accounts.perform(ANN, lambda _account: None, lambda _error: None)
+        await asyncio.sleep(0)
+        await core.site.drain()

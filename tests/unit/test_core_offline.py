@@ -208,6 +208,33 @@ async def test_what_comes_while_others_are_delivered_goes_behind_them_and_to_all
 
 
 @in_loop
+async def test_what_waits_in_memory_is_bounded_in_bytes():
+    """However many accounts are slow to take theirs."""
+    async with CoreSite(offline=OfflineSettings(queue_bytes=100_000)) as core:
+        ann = await core.login("ann")
+        ann.send(message(0))
+        await core.settle()
+        core.records.gate = asyncio.Event()
+        ben = await core.login("ben")
+        ben.send("<presence/>")
+        large = f"<a xmlns='b'>{'x' * 30_000}</a><no-store xmlns='urn:xmpp:hints'/>"
+        for n in range(1, 5):
+            say(core, ann, message(n, large))
+        assert core.site.offline.behind_octets < 100_000
+        answers = []
+        await core.until(lambda: answers.extend(ann.read()) or answers)
+        assert [(a.get("id"), condition(a)) for a in answers] == [("4", "resource-constraint")]
+        core.records.gate.set()
+        await core.settle()
+        got = ids(ben)
+        while not got or got[-1] != "3":
+            await asyncio.sleep(0)
+            got += ids(ben)
+        assert got == ["0", "1", "2", "3"]
+        assert core.site.offline.behind_octets == 0
+
+
+@in_loop
 async def test_a_page_that_was_not_taken_is_for_the_next_stream():
     """Nothing is removed before the kernel has it; what is delivered again has the same stamp and the same id."""
     async with CoreSite(offline=OfflineSettings(page_messages=3, page_bytes=1 << 20)) as core:

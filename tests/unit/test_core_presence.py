@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -300,3 +301,91 @@ async def test_contacts_that_other_rules_for_addresses_let_in():
             assert [e.get("type") for e in find(ann.read(), "iq", id="r")] == ["result"]
         assert kept == {}
         assert {e.get("to") for e in remote.read()} == {*elsewhere}
+
+
+@pytest.mark.req("8-23.2")
+@pytest.mark.parametrize(
+    "show",
+    [
+        "<show>away</show><show>dnd</show>",
+        "<show>busy</show>",
+        "<show>AWAY</show>",
+        "<show/>",
+        "<show> </show>",
+    ],
+)
+@in_loop
+async def test_what_a_show_says_is_passed_on_as_it_is(show):
+    """RFC 6121 4.7.2.1 binds who writes it; the server reads no `<show/>`, changes none and refuses none."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ben.send("<presence/>")
+        await subscribe(core, ann, ben)
+        ann.send(f"<presence>{show}</presence>")
+        late = await core.login("ben", "late")
+        late.send("<presence/>")
+        await core.settle()
+        for client, to in ((ben, ben.bare), (late, late.jid)):
+            assert f"from='{ann.jid}' to='{to}'>{show}</presence>".encode() in client.raw()
+
+
+TALKATIVE = [f"c{number}" for number in range(40)]
+
+
+async def among_the_talkative(core):
+    """Ann, and contacts that together say more than is kept for one client; she has become available, and reads not."""
+    core.records.items[1] = {
+        f"{name}@{HOST}": RosterItem(f"{name}@{HOST}", subscription="to") for name in TALKATIVE
+    }
+    contacts = {}
+    for number, name in enumerate(TALKATIVE, 2):
+        core.records.items[number] = {ANN: RosterItem(ANN, subscription="from")}
+        contacts[name] = await core.login(name, "r")
+        contacts[name].send(f"<presence><status>{'x' * 200_000}</status></presence>")
+    ann = await core.login("ann", "a")
+    ann.send("<presence/>")
+    await core.settle()
+    assert 0 < ann.conn.pending_out < 1 << 20
+    return ann, contacts
+
+
+async def all_of(core, client):
+    """The presence that comes until nothing more does: (from, type, status)."""
+    received = bytearray()
+
+    def read():
+        received.extend(client.raw())
+        return not client.conn.pending_out
+
+    for _ in range(100):  # between two portions nothing is pending either
+        await core.until(read)
+        await asyncio.sleep(0)
+    stanzas = ET.fromstring(b"<s xmlns='jabber:client'>" + bytes(received) + b"</s>")  # noqa: S314 (our own)
+    return [(p.get("from"), p.get("type"), p.findtext("{jabber:client}status")) for p in stanzas]
+
+
+@in_loop
+async def test_a_greeting_waits_for_the_stream_to_take_it():
+    """Each contact is shown as it is when its turn comes."""
+    async with CoreSite(("ann", *TALKATIVE)) as core:
+        ann, contacts = await among_the_talkative(core)
+        contacts["c38"].send("<presence type='unavailable'/>")
+        contacts["c39"].send("<presence><status>changed</status></presence>")
+        seen = await all_of(core, ann)
+        assert {jid: [s for f, _, s in seen if f == jid] for jid in {f for f, _, _ in seen}} == {
+            ann.jid: [None],
+            **{contacts[name].jid: ["x" * 200_000] for name in TALKATIVE[:38]},
+            contacts["c38"].jid: [None],
+            contacts["c39"].jid: ["changed", "changed"],
+        }
+        assert [f for f, type_, _ in seen if type_] == [contacts["c38"].jid]
+
+
+@in_loop
+async def test_a_greeting_ends_with_the_presence_it_is_for():
+    async with CoreSite(("ann", *TALKATIVE)) as core:
+        ann, _ = await among_the_talkative(core)
+        ann.send("<presence type='unavailable'/>")
+        seen = await all_of(core, ann)
+        assert 2 < len(seen) < len(TALKATIVE)
+        assert seen[-1] == (ann.jid, "unavailable", None)

@@ -102,6 +102,24 @@ async def test_many_changes_are_sent_as_the_whole_roster():
 
 
 @in_loop
+async def test_changes_that_are_longer_than_the_whole_roster_are_not_sent_one_by_one():
+    """It is bounded by `limits.roster_bytes`; they would be more than is kept for a client."""
+    async with CoreSite() as core:
+        long = [RosterItem(f"c{n}@x", name="x" * 1000) for n in range(400)]
+        core.records.items[1] = {
+            item.jid: item for item in (*long, *(RosterItem(f"d{n}@x") for n in range(600)))
+        }
+        core.records.history[1, 0] = [RosterChange(n, item.jid, item) for n, item in enumerate(long)]
+        ann = await core.login("ann")
+        ann.send(get("0"))
+        received = bytearray()
+        await core.until(lambda: received.extend(ann.raw()) or received.endswith(b"</iq>"))
+        await core.settle()
+        assert (received + ann.raw()).count(b"<iq ") == 1
+        assert received.count(b"<item ") == 1000
+
+
+@in_loop
 async def test_no_change_comes_between_the_answer_and_its_pushes():
     async with CoreSite() as core:
         core.records.version = 9
@@ -167,6 +185,77 @@ async def test_requests_to_contacts_are_bounded_too():
             ann.send(f"<presence type='subscribed' to='contact-{n}@{HOST}'/>")
         await core.settle()
         assert [condition(answer) for answer in ann.read()] == ["resource-constraint"] * 4
+
+
+@pytest.mark.req("6-1.2", "6-25.1")
+@pytest.mark.parametrize("whose", ["ben", "nobody"])
+@in_loop
+async def test_the_roster_of_another_is_forbidden_whether_there_is_one_or_not(whose):
+    """RFC 6121 2.3.3; nobody learns by it who has an account."""
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        to = f" to='{whose}@{HOST}'"
+        for request in (get(), put("<item jid='c@x'/>"), put("<item jid='c@x' subscription='remove'/>")):
+            ann.send(request.replace(" id=", f"{to} id="))
+            await core.settle()
+            (answer,) = ann.read()
+            assert (condition(answer), answer.find("{jabber:client}error").get("type")) == (
+                "forbidden",
+                "auth",
+            )
+        assert not any(core.records.items.values())
+
+
+@pytest.mark.parametrize("own", ["", "/other", "/a"])
+@in_loop
+async def test_nobody_is_a_contact_of_its_own(own):
+    """RFC 6121 2.3.3, the note; a full address of the account would be an item that can never be subscribed to."""
+    async with CoreSite() as core:
+        ann = await core.login("ann", "a")
+        ann.send(
+            put(f"<item jid='{ann.bare}{own}'/>"), f"<presence type='subscribe' id='s' to='{ann.bare}{own}'/>"
+        )
+        await core.settle()
+        assert [(condition(answer), answer.get("id")) for answer in ann.read()] == [("not-allowed", "s")] * 2
+        assert core.records.items[1] == {}
+
+
+@pytest.mark.req("7-3.a")
+@in_loop
+async def test_a_full_address_is_an_item_beside_the_bare_one_that_is_subscribed_to():
+    """RFC 6121 3.1.2; no word of 2.1.2 keeps full addresses out of a roster."""
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(
+            put(f"<item jid='ben@{HOST}/desk' name='Desk'/>"),
+            f"<presence type='subscribe' to='ben@{HOST}/desk'/>",
+        )
+        await core.settle()
+        assert core.records.items[1] == {
+            f"ben@{HOST}/desk": RosterItem(f"ben@{HOST}/desk", name="Desk"),
+            f"ben@{HOST}": RosterItem(f"ben@{HOST}", ask=True),
+        }
+        ann.read()
+        ann.send(put(f"<item jid='ben@{HOST}/desk' subscription='remove'/>"))
+        await core.settle()
+        assert list(core.records.items[1]) == [f"ben@{HOST}"]
+
+
+@pytest.mark.req("6-6.1", "6-9.1", "6-12.1")
+@in_loop
+async def test_names_and_groups_come_back_as_they_were():
+    text = "B&#9;o&#10;b&#13; &amp;amp; &lt;S&#246;hne>&#34;&#39; \U0001f600 ]]&gt;"
+    meant = "B\to\nb\r &amp; <S\u00f6hne>\"' \U0001f600 ]]>"
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(
+            get(), put(f"<item jid='c@x/o&apos;h&amp;' name='{text}'><group>{text}</group></item>"), get()
+        )
+        await core.settle()
+        _, push, _, result = ann.read()
+        for stanza in (push, result):
+            (item,) = stanza.find(QUERY)
+            assert (item.get("jid"), item.get("name"), item[0].text) == ("c@x/o'h&", meant, meant)
 
 
 def rendered(n, version=1):

@@ -16,15 +16,21 @@ from xmppd.core.delivery import RFC6121, UC, Fate, Form, State
 BEN = f"ben@{HOST}"
 NOBODY = f"nobody@{HOST}"
 
-# state of the account -> its resources: name -> priority, None for one that has sent no presence
-STATES: dict[str, dict[str, int | None] | None] = {
+# state of the account -> its resources: name -> priority, None for one that has sent no presence, LEFT for one that
+# was available and has sent unavailable presence: both are connected and not available (2.2)
+LEFT = "left"
+STATES: dict[str, dict[str, int | str | None] | None] = {
     "no such user": None,
     "no resource": {},
     "connected without presence": {"mute": None},
+    "signed off": {"off": LEFT},
+    "signed off and without presence": {"off": LEFT, "mute": None},
     "negative only": {"low": -1},
     "negative and without presence": {"low": -1, "mute": None},
+    "negative and signed off": {"low": -1, "off": LEFT},
     "one non-negative": {"desk": 0},
     "non-negative, negative and without presence": {"desk": 0, "low": -1, "mute": None},
+    "non-negative and signed off": {"desk": 0, "off": LEFT},
     "several non-negative": {"desk": 0, "phone": 5},
 }
 MESSAGES = ("normal", "no type", "unknown type", "chat", "groupchat", "headline", "error")
@@ -47,16 +53,12 @@ STANZAS = {
 }
 
 
-def non_negative(resources):
-    return {name for name, priority in resources.items() if priority is not None and priority >= 0}
-
-
-def without_presence(resources):
-    return {name for name, priority in resources.items() if priority is None}
-
-
 def available(resources):
-    return {name for name, priority in resources.items() if priority is not None}
+    return {name for name, priority in resources.items() if priority is not None and priority != LEFT}
+
+
+def non_negative(resources):
+    return {name for name in available(resources) if resources[name] >= 0}
 
 
 def expected(reading, resources, form, what):
@@ -90,9 +92,9 @@ def expected(reading, resources, form, what):
         return "error"
     if non_negative(here):
         return non_negative(here)
-    if reading == "UC" and without_presence(here):
-        return without_presence(here)  # the note of 5-19
-    return "keep"
+    if reading == "UC" and here and not available(here):
+        return set(here)  # the note of 5-19: if only connected resources without presence exist
+    return "keep"  # also beside one of negative priority: 8.5.2.1.1, as if nobody were connected
 
 
 def cells():
@@ -117,7 +119,9 @@ def test_delivery(reading, resources, form, what):
             clients = {}
             for name, priority in (resources or {}).items():
                 clients[name] = await core.login("ben", name)
-                if priority is not None:
+                if priority == LEFT:
+                    clients[name].send("<presence/>", "<presence type='unavailable'/>")
+                elif priority is not None:
                     clients[name].send(f"<presence><priority>{priority}</priority></presence>")
             await core.settle()
             for client in clients.values():

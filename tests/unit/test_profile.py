@@ -58,7 +58,7 @@ def test_everything_that_breaks_is_found_at_once() -> None:
     text = f"""{DOMAIN}[sasl]\nretries = 4\n[log]\nlevel = "error"\n[net]\ndscp = "off"\n"""
     found = profile.findings(config.parse(text, FILE, enforce=False))
     assert {finding.requirement for finding in found} == {"3-8", "3-24", "13-1"}
-    with pytest.raises(config.ConfigError, match=r"log.level: .*3-8.*; so do 2 more, see xmppd check"):
+    with pytest.raises(config.ConfigError, match=r"log.level: .*3-8.*; and 2 more, see xmppd check"):
         config.parse(text, FILE)
 
 

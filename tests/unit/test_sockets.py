@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.layer import Echo, Layer, connect, echoed, wait_for
-from xmppd.net.sockets import listener_socket, set_dscp
+from xmppd.net.sockets import Options, listener_sockets, set_dscp
 
 ADDRESSES = ("127.0.0.1", "::1")
 both_families = pytest.mark.parametrize("host", ADDRESSES)
@@ -33,7 +33,7 @@ def make() -> Iterator[Make]:
             "keepalive_probes": 4,
             "user_timeout_ms": 23_000,
         }
-        sock = listener_socket(host, port, **{**settings, **options})
+        [sock] = listener_sockets(host, port, Options(**{**settings, **options}))
         made.append(sock)
         return sock
 
@@ -194,3 +194,38 @@ def test_a_closed_listener_refuses_and_its_connections_live(make: Make) -> None:
                 connect(port)
             assert echoed(peer)
         wait_for(lambda: layer.stats()["connections"] == 0)
+
+
+def test_a_name_is_all_addresses_that_it_has_here(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One port for all of them; what another machine has is left out, unless it is all there is."""
+    real = socket.getaddrinfo
+    known = {
+        "both.example": ["127.0.0.1", "::1"],
+        "half.example": ["192.0.2.1", "127.0.0.1"],
+        "far.example": ["192.0.2.1"],
+    }
+
+    def resolve(host: str, port: int, **more: Any) -> list[Any]:
+        return [entry for address in known.get(host, [host]) for entry in real(address, port, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    options = Options(
+        dscp=18,
+        backlog=16,
+        keepalive_idle_s=71,
+        keepalive_interval_s=13,
+        keepalive_probes=4,
+        user_timeout_ms=23_000,
+    )
+    found = listener_sockets("both.example", 0, options)
+    try:
+        assert [sock.getsockname()[0] for sock in found] == ["127.0.0.1", "::1"]
+        assert len({sock.getsockname()[1] for sock in found}) == 1
+    finally:
+        for sock in found:
+            sock.close()
+    [sock] = listener_sockets("half.example", 0, options)
+    assert sock.getsockname()[0] == "127.0.0.1"
+    sock.close()
+    with pytest.raises(OSError, match="Cannot assign requested address"):
+        listener_sockets("far.example", 0, options)

@@ -110,6 +110,12 @@ cdef class Resource:
             return None
         return self._presence[: self._presence_cut] + to + self._presence[self._presence_cut :]
 
+    def shown(self):
+        """The presence as it was given to `show`, head and tail; None if the resource is not available."""
+        if self._presence is None:
+            return None
+        return self._presence[: self._presence_cut - 5], self._presence[self._presence_cut + 1 :]
+
     def hide(self):
         """The resource is not available any more."""
         self._presence = None

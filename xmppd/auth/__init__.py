@@ -1,5 +1,21 @@
 """Who may log in."""
 
-from xmppd.auth.local import Credentials, ImportFailure, ImportReport, LocalAuth, LocalAuthSettings, Verdict
+from xmppd.auth.local import (
+    Credentials,
+    ImportFailure,
+    ImportReport,
+    LocalAuth,
+    LocalAuthSettings,
+    Verdict,
+    examine_secret,
+)
 
-__all__ = ["Credentials", "ImportFailure", "ImportReport", "LocalAuth", "LocalAuthSettings", "Verdict"]
+__all__ = [
+    "Credentials",
+    "ImportFailure",
+    "ImportReport",
+    "LocalAuth",
+    "LocalAuthSettings",
+    "Verdict",
+    "examine_secret",
+]

@@ -264,6 +264,19 @@ def load_secret(directory: Path) -> bytes:
     try:
         if not path.exists():
             _write_secret(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be used: {error.strerror}") from error
+    return _read_secret(path)
+
+
+def examine_secret(directory: Path) -> None:
+    """Whether `load_secret` could use what is there, without making anything. Raises StoreError."""
+    if os.path.lexists(path := directory / SECRET_NAME):
+        _read_secret(path)
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
         secret = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path} cannot be used: {error.strerror}") from error

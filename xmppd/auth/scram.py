@@ -21,22 +21,31 @@ HASHES: Final[dict[str, str]] = {"SHA-1": "sha1", "SHA-256": "sha256"}
 DEFAULT_ITERATIONS: Final = 10_000
 MINIMUM_ITERATIONS: Final = 4_096  # RFC 5802 5.1, RFC 7677 4
 SALT_BYTES: Final = 16
+PASSWORD_BYTES: Final = (
+    1_023  # of a new password, prepared, in UTF-8: clients can say that much in any mechanism
+)
+_UNPREPARED_MOST: Final = 4 * PASSWORD_BYTES  # characters that are prepared at all: some come to nothing
 
 
 def derive(password: str, *, iterations: int = DEFAULT_ITERATIONS) -> tuple[ScramKeys, ...]:
     """The keys of a new password, one for each hash, each with a salt of its own.
 
     Takes milliseconds of CPU: not for the loop. Raises ValueError, whose text holds no piece of the password,
-    if SASLprep refuses it, it is empty, or `iterations` is below the minimum.
+    if SASLprep refuses it, it is empty or longer than PASSWORD_BYTES, or `iterations` is below the minimum.
     """
     if iterations < MINIMUM_ITERATIONS:
         raise ValueError(f"{iterations} iterations are fewer than {MINIMUM_ITERATIONS}")
+    too_long = f"the password is longer than {PASSWORD_BYTES} bytes"
+    if len(password) > _UNPREPARED_MOST:
+        raise ValueError(too_long)
     try:
         prepared = saslprep(password).encode()
     except ValueError as error:
         raise ValueError(f"the password cannot be used: {error}") from None
     if not prepared:
         raise ValueError("the password is empty")
+    if len(prepared) > PASSWORD_BYTES:
+        raise ValueError(too_long)
     return tuple(keys_from(name, prepared, secrets.token_bytes(SALT_BYTES), iterations) for name in HASHES)
 
 

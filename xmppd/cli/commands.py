@@ -17,6 +17,7 @@ import xmppd as package
 from xmppd import config as configuration
 from xmppd.cli import reach
 from xmppd.cli.conformance import conformance
+from xmppd.cli.importing import LINE_BYTES
 from xmppd.cli.reach import path_of
 from xmppd.cli.show import as_json, complain, emit, progress, table
 from xmppd.cli.words import Words
@@ -325,11 +326,13 @@ password_stdin = click.option(
 
 def _password(from_stdin: bool) -> str:
     if from_stdin:
+        line = sys.stdin.buffer.readline(LINE_BYTES + 1)
+        if len(line) > LINE_BYTES:
+            raise CommandError(f"the password on stdin is longer than {LINE_BYTES} bytes")
         try:
-            line = sys.stdin.buffer.readline().decode()
+            password = line.decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
             raise click.UsageError("the password on stdin is not UTF-8") from None
-        password = line.removesuffix("\n").removesuffix("\r")
         if not password:
             raise click.UsageError("there is no password on stdin")
         return password

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from xmppd.cli.reach import Reach
 from xmppd.ops.admin import CommandError
 
-# accounts in one command; small enough for any admin.line_bytes
-CHUNK = 500
+# the longest address and the longest password fit
+LINE_BYTES: Final = 8_192
+# what one command holds; a line is in JSON at most six times as long, and small enough for any admin.line_bytes
+CHUNK: Final = 500
+CHUNK_BYTES: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,9 @@ def read(lines: Iterable[bytes]) -> tuple[list[Row], list[dict[str, Any]]]:
     failures: list[dict[str, Any]] = []
     first_in: dict[str, int] = {}
     for number, raw in enumerate(lines, 1):
+        if len(raw) > LINE_BYTES:
+            failures.append(_failure(number, "", f"the line is longer than {LINE_BYTES} bytes"))
+            continue
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
@@ -79,6 +86,21 @@ def _sentence(run: list[dict[str, Any]]) -> str:
     return f"lines {first['line']} to {last['line']}: {first['why']}"
 
 
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows as one command after the other takes them."""
+    chunk: list[Row] = []
+    size = 0
+    for row in rows:
+        more = len(json.dumps([row.jid, row.password])) + 2
+        if chunk and (len(chunk) == CHUNK or size + more > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(row)
+        size += more
+    if chunk:
+        yield chunk
+
+
 def run(reach: Reach, lines: Iterable[bytes], on_progress: Callable[[int, int], None]) -> dict[str, Any]:
     """Import all that can be imported; what was made and what failed, by line.
 
@@ -88,8 +110,8 @@ def run(reach: Reach, lines: Iterable[bytes], on_progress: Callable[[int, int], 
     rows, failures = read(lines)
     created = 0
     stopped: dict[str, Any] | None = None
-    for start in range(0, len(rows), CHUNK):
-        chunk = rows[start : start + CHUNK]
+    start = 0
+    for chunk in _chunks(rows):
         given = [[row.jid, row.password] for row in chunk]
         try:
             report = reach.call(
@@ -103,6 +125,7 @@ def run(reach: Reach, lines: Iterable[bytes], on_progress: Callable[[int, int], 
         created += report["created"]
         for index, jid, why in report["failures"]:
             failures.append(_failure(chunk[index].line, jid, why))
-        on_progress(start + len(chunk), len(rows))
+        start += len(chunk)
+        on_progress(start, len(rows))
     failures.sort(key=lambda failed: failed["line"])
     return {"created": created, "failures": failures, "stopped": stopped}

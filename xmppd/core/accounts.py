@@ -71,9 +71,9 @@ class Records(Protocol):
 
 
 class Audience(NamedTuple):
-    """Who sees an account's presence (from or both): normalized addresses of this server, and contacts of others."""
+    """Who is shown an account's presence: normalized addresses of this server, and contacts of others."""
 
-    subscribers: list[bytes]  # of the roster, all of them: what the rest was made from
+    contacts: list[bytes]  # all of them: what the rest was made from
     local: list[bytes]
     remote: list[JID]
 
@@ -94,7 +94,7 @@ class Account:
         "uses",
     )
 
-    def __init__(self, jid: JID, record: AccountRecord, records: Records, hosts: frozenset[str]) -> None:
+    def __init__(self, jid: JID, record: AccountRecord, records: Records, hosts: frozenset[bytes]) -> None:
         self.jid = jid
         self.account_id = record.id
         self.roster = Roster(record.version, record.items)
@@ -117,13 +117,17 @@ class Account:
 
     @property
     def audience(self) -> Audience:
-        """Who gets the account's broadcast presence."""
+        """Who gets the account's broadcast presence (from or both)."""
         subscribers = self.roster.subscribers
-        if self._audience is None or self._audience.subscribers is not subscribers:
-            remote = [key for key in subscribers if _domain(key) not in self._hosts]
-            local = [key for key in subscribers if _domain(key) in self._hosts] if remote else subscribers
-            self._audience = Audience(subscribers, local, [JID.kept(key) for key in remote])
+        if self._audience is None or self._audience.contacts is not subscribers:
+            self._audience = self.audience_of(subscribers)
         return self._audience
+
+    def audience_of(self, contacts: list[bytes]) -> Audience:
+        """These contacts, normalized addresses, by where they are."""
+        remote = [key for key in contacts if _domain(key) not in self._hosts]
+        local = [key for key in contacts if _domain(key) in self._hosts] if remote else contacts
+        return Audience(contacts, local, [JID.kept(key) for key in remote])
 
     async def put(self, item: RosterItem) -> None:
         """Commit a roster item, then have it in memory. StanzaError: nothing has changed then."""
@@ -138,9 +142,9 @@ class Account:
         self.roster.remove(item, self.roster.version if version is None else version)
 
 
-def _domain(key: bytes) -> str:
+def _domain(key: bytes) -> bytes:
     """The domainpart of a normalized address."""
-    return key.partition(b"/")[0].rpartition(b"@")[2].decode()
+    return key.partition(b"/")[0].rpartition(b"@")[2]
 
 
 def owns(account: Account | None, resource: Resource) -> TypeGuard[Account]:
@@ -165,7 +169,7 @@ class Accounts:
         idle_limit: int,
         queue_limit: int,
     ) -> None:
-        self._hosts = hosts
+        self._hosts = frozenset(map(str.encode, hosts))
         self._table = table
         self._records = records
         self.idle_limit = idle_limit
@@ -269,12 +273,12 @@ class Accounts:
     async def settle(self) -> None:
         """Wait until the queues that are at work now are empty."""
         if self._tasks:
-            await asyncio.wait(set(self._tasks))
+            await asyncio.wait(self._tasks)
 
     async def drain(self) -> None:
         """Wait until no job is left."""
         while self._tasks:
-            await asyncio.gather(*self._tasks)
+            await self.settle()
 
     async def _run(self, jid: JID) -> None:
         jobs = self._jobs[jid.norm]

@@ -1,7 +1,12 @@
 """What becomes of a stanza for a local account: RFC 6121 8.5 as tables, in two readings.
 
-`UC` is how UC 5-18 to 5-21 want it: a full address that nobody has counts as the bare one, and resources that have
-sent no presence are reached if no other can be. `RFC6121` takes the RFC at its word.
+`UC` is how UC 5-18 to 5-21 want it: a full address that nobody has counts as the bare one, and where all resources are
+without presence, those are reached. `RFC6121` takes the RFC at its word.
+
+A resource that has not sent presence yet and one that has sent unavailable presence are the same: connected, and not
+available (RFC 6121 2.2; UC 8-15.1). It gets what is for its full address, and roster pushes if it asked for the roster;
+no presence and no subscription requests. One of negative priority is available, and has asked for none of the messages
+to the bare address: beside it nobody is reached, as if nobody were connected (8.5.2.1.1; the note of UC 5-19).
 """
 
 from __future__ import annotations
@@ -34,8 +39,8 @@ class State(Enum):
 
     ABSENT = "absent"  # there is no such account
     OFFLINE = "offline"  # no resource is connected
-    CONNECTED = "connected"  # resources that have sent no presence, and none of the last kind
-    NEGATIVE = "negative"  # available resources only, all of negative priority
+    CONNECTED = "connected"  # resources, and none of them is available
+    NEGATIVE = "negative"  # available resources, all of negative priority
     AVAILABLE = "available"  # an available resource of non-negative priority, or more
 
 
@@ -47,7 +52,7 @@ class Fate(Enum):
     STORE = "O"  # keep it until somebody can take it
     DELIVER = "D"  # to the resource that has the address
     DELIVER_AVAILABLE = "A"  # to every available resource of non-negative priority
-    DELIVER_CONNECTED = "C"  # to every connected resource that has sent no presence
+    DELIVER_CONNECTED = "C"  # to every connected resource: none is available
     DELIVER_PRESENCE = "P"  # to every available resource, whatever its priority
     ANSWER = "X"  # the server answers on behalf of the account
     SUBSCRIPTION = "R"  # by the rules of RFC 6121 3 and appendix A

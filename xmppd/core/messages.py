@@ -99,8 +99,7 @@ class Messages:
             self._site.table.deliver_to_bare(stanza, sender, connected)
         elif fate is Fate.DELIVER_CONNECTED and connected is not None:
             for resource in connected.resources:
-                if not resource.available:
-                    resource.relay(stanza, sender)
+                resource.relay(stanza, sender)
         elif fate is Fate.BOUNCE:
             raise StanzaError("service-unavailable")
 
@@ -166,9 +165,10 @@ class _Asked(Pending):
 def _state(account: Account | None, connected: ConnectedAccount | None) -> State:
     if connected is None:
         return State.OFFLINE if account is not None else State.ABSENT
-    if any(resource.available and resource.priority >= 0 for resource in connected.resources):
-        return State.AVAILABLE
-    return State.NEGATIVE if all(resource.available for resource in connected.resources) else State.CONNECTED
+    available = [resource.priority for resource in connected.resources if resource.available]
+    if not available:
+        return State.CONNECTED
+    return State.AVAILABLE if max(available) >= 0 else State.NEGATIVE
 
 
 # who an element says it is of

@@ -110,6 +110,7 @@ class Offline:
         self._reading = 0
         self.waiting = 0  # messages not committed yet
         self.waiting_octets = 0
+        self.behind_octets = 0  # of messages that are not kept and wait behind others
 
     # ---- keeping
 
@@ -199,8 +200,12 @@ class Offline:
             return False
         if box.behind is None:
             box.behind = deque()
-        if len(box.behind) >= self._site.settings.offline.page_messages:
+        limits = self._site.settings.offline
+        if len(box.behind) >= limits.page_messages:
             raise StanzaError("resource-constraint", app="page_messages")
+        if self.behind_octets + len(stanza) > limits.queue_bytes:
+            raise StanzaError("resource-constraint", app="queue_bytes")
+        self.behind_octets += len(stanza)
         box.behind.append((box.last, sender, stanza, to))
         return True
 
@@ -245,7 +250,7 @@ class Offline:
             box.reader = None
             self._show(account)
             while box.behind:
-                _, sender, stanza, to = box.behind.popleft()
+                sender, stanza, to = self._from_behind(box.behind)
                 self._site.messages.again(sender, stanza, to, account)
 
     def _reader(self, now: Resource | None, account: Account) -> Resource | None:
@@ -313,8 +318,13 @@ class Offline:
         reader.conn.when_taken(partial(self._taken, account, reader))
 
     def _pass_by(self, behind: Behind, connected: ConnectedAccount) -> None:
-        _, sender, stanza, _ = behind.popleft()
+        sender, stanza, _ = self._from_behind(behind)
         self._site.table.deliver_to_bare(stanza, sender, connected)
+
+    def _from_behind(self, behind: Behind) -> tuple[Resource, Stanza, JID]:
+        _, sender, stanza, to = behind.popleft()
+        self.behind_octets -= len(stanza)
+        return sender, stanza, to
 
     def _taken(self, account: Account, reader: Resource) -> None:
         """The kernel has all bytes of the page."""

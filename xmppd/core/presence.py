@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Container
+from collections import deque
+from collections.abc import Container, Sequence
+from functools import partial
+from typing import Final
 from xml.sax.saxutils import quoteattr
 
 from xmppd import ns
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, in_block_list, separated, show_presence
-from xmppd.core.accounts import Account, Refused
+from xmppd.core.accounts import Account, Audience, Refused
 from xmppd.core.activity import STATUS_CHARACTERS
 from xmppd.core.delivery import Fate, Form, State
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.errors import StanzaError
 from xmppd.events import count
 from xmppd.jid import JID
+
+# of the contacts that a resource is shown: how many are looked for in one go, and the output that is enough for one
+MET_AT_ONCE: Final = 500
+MET_AT_ONCE_BYTES: Final = 65_536
 
 _INTEGER = re.compile("[+-]?[0-9]+")  # xs:byte; int() takes more: 1_0, digits of other scripts
 
@@ -65,6 +73,7 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     _end_directed(site, sender, head, tail)
     if not sender.available:
         return
+    site.meetings.pop(sender, None)
     account: Account = sender.account.account
     status = stanza.find(ns.CLIENT, "status") if stanza is not None else None
     account.farewell = status.text()[:STATUS_CHARACTERS] if status is not None else ""
@@ -114,13 +123,17 @@ def _priority(stanza: Stanza) -> int:
 
 def _broadcast(site: Site, sender: Resource, head: bytes, tail: bytes) -> None:
     account: Account = sender.account.account
-    audience = account.audience
+    _tell_all(site, sender, account.audience, head, tail)
+    # 4.2.2, 4.4.2: the account's own available resources, the sending one too
+    site.table.broadcast([sender.account.key], head, tail, sender)
+
+
+def _tell_all(site: Site, sender: Resource, audience: Audience, head: bytes, tail: bytes) -> None:
+    account: Account = sender.account.account
     site.table.broadcast(audience.local, head, tail, sender)
     for contact in audience.remote:
         if not account.blocks(contact):
             site.remote.send(contact, head + b" to='" + contact.wire + b"'" + tail, unheard)
-    # 4.2.2, 4.4.2: the account's own available resources, the sending one too
-    site.table.broadcast([sender.account.key], head, tail, sender)
 
 
 def _hears(site: Site, sender: Resource, to: JID) -> bool:
@@ -135,19 +148,54 @@ def _hears(site: Site, sender: Resource, to: JID) -> bool:
 
 
 def _greet(site: Site, newcomer: Resource) -> None:
-    """What a newly available resource is told: contacts, its own other resources, open requests."""
+    """What a newly available resource is told: its own other resources, open requests, contacts."""
     account: Account = newcomer.account.account
-    for item in account.roster:
-        if item.subscription in ("to", "both"):
-            look_up(site, newcomer, JID.kept(item.jid))
-        if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
-            newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
     for resource in newcomer.account.resources:
         if resource is not newcomer:
             show_presence(resource, [newcomer], newcomer.account.wire)
+    contacts = []
+    for item in account.roster:
+        if item.subscription in ("to", "both"):
+            contacts.append(item.jid)
+        if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
+            newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
+    meet(site, newcomer, contacts)
 
 
-def look_up(site: Site, newcomer: Resource, contact: JID) -> None:
+def meet(site: Site, resource: Resource, told: Sequence[str | bytes]) -> None:
+    """Tell an available resource of others: the presence of contacts, named by their addresses, or stanzas as they are.
+
+    Some at a time, in order, the next when its stream has taken those before: thousands may have more to say than is
+    kept for a client. A contact is shown as it is when its turn comes; what it has said meanwhile has gone out as any
+    other presence.
+    """
+    waiting = site.meetings.get(resource)
+    if waiting is not None:
+        waiting.extend(told)
+    elif told:
+        site.meetings[resource] = waiting = deque(told)
+        _go_on(site, resource, waiting)
+
+
+def _go_on(site: Site, resource: Resource, waiting: deque[str | bytes]) -> None:
+    conn, account = resource.conn, resource.account.account
+    if conn is None or site.meetings.get(resource) is not waiting:
+        return  # it is not available any more
+    for _ in range(min(len(waiting), MET_AT_ONCE)):
+        of = waiting.popleft()
+        if isinstance(of, bytes):
+            resource.send(of)
+        elif account.roster.sees(contact := JID.kept(of)):
+            _look_up(site, resource, contact)
+        if conn.pending_out > MET_AT_ONCE_BYTES:
+            break
+    if waiting:
+        conn.when_taken(partial(asyncio.get_running_loop().call_soon, _go_on, site, resource, waiting))
+    else:
+        del site.meetings[resource]
+
+
+def _look_up(site: Site, newcomer: Resource, contact: JID) -> None:
     """A contact's presence for a new resource: by a probe, or where it is known here, without (8-4)."""
     user = newcomer.jid.bare
     account: Account = newcomer.account.account
@@ -257,13 +305,13 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
     _pass_on(site, to, stanza.render(from_=sender.jid.wire, lang=sender.lang), sender.jid, refused)
 
 
-def end_directed(site: Site, user: JID, told: Container[JID], blocked: frozenset[bytes]) -> None:
-    """Whoever of the `blocked` was sent directed presence hears that it is over, except who was `told`."""
+def end_directed(site: Site, user: JID, told: Container[bytes], blocked: frozenset[bytes]) -> None:
+    """Whoever of the `blocked` was sent directed presence hears that it is over, except the accounts `told`."""
     for resource in _resources(site, user):
         directed = resource.directed or {}
         for to in [to for to in directed if to.bare != user and in_block_list(to.norm, blocked)]:
             del directed[to]
-            if to.bare not in told:
+            if to.bare.norm not in told:
                 _pass_on(site, to, presence_xml("unavailable", resource.jid, to), resource.jid)
 
 
@@ -333,3 +381,32 @@ def hide(site: Site, user: JID, contact: JID) -> None:
         return  # it was told when it was blocked
     for resource in available(site, user):
         _pass_on(site, contact, presence_xml("unavailable", resource.jid, contact), resource.jid)
+
+
+def show_all(site: Site, account: Account, to: Audience) -> None:
+    """As `show`, to many."""
+    for resource in available(site, account.jid):
+        if (shown := resource.shown()) is not None:
+            _tell_all(site, resource, to, *shown)
+
+
+def hide_all(site: Site, account: Account, to: Audience) -> None:
+    """As `hide`, to many."""
+    for resource in available(site, account.jid):
+        _tell_all(site, resource, to, *_goodbye(resource))
+
+
+def departures(site: Site, user: JID, contacts: Sequence[bytes], resources: Sequence[JID]) -> list[bytes]:
+    """Unavailable presence of these contacts and resources, for an account that has seen them so far."""
+    found = []
+    for contact in map(JID.kept, contacts):
+        connected = site.table.bare(contact.norm)
+        if contact.domain not in site.hosts:
+            found.append(presence_xml("unavailable", contact, user))
+        elif connected is not None and connected.account.shows_to(user):
+            found += [presence_xml("unavailable", r.jid, user) for r in connected.resources if r.available]
+    for jid in resources:
+        resource = site.table.full(jid.norm)
+        if resource is None or (resource.available and resource.account.account.shows_to(user)):
+            found.append(presence_xml("unavailable", jid, user))
+    return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from xmppd.core import contacts, presence
 from xmppd.core.accounts import Account
@@ -16,19 +17,23 @@ from xmppd.jid import JID
 log = logging.getLogger("xmppd.core.removal")
 
 
-def tell_contacts(site: Site, gone: JID, held: Iterable[tuple[JID, JID]]) -> None:
+AT_ONCE: Final = 100  # as many queues of accounts at work for it
+
+
+async def tell_contacts(site: Site, gone: JID, held: Sequence[tuple[JID, JID]]) -> None:
     """Take the removed account out of its local contacts' rosters, with the stanzas of a roster removal.
 
     `held` is who had it in the roster, and under which address: `gone` or a full one of it. Its own sessions have
-    ended.
+    ended. Returns when all has been done.
     """
 
     def failed(error: StanzaError) -> None:
         log.error("contact not told", extra=fields(account=str(gone), condition=error.condition))
 
-    for holder, address in held:
-        # the account's roster in memory may not have been read since the store took the item out
-        site.accounts.perform(holder, partial(_take_out, site, address), failed)
+    for begin in range(0, len(held), AT_ONCE):
+        for holder, address in held[begin : begin + AT_ONCE]:
+            site.accounts.perform(holder, partial(_take_out, site, address), failed)
+        await site.accounts.settle()
 
 
 async def _take_out(site: Site, address: JID, account: Account | None) -> None:

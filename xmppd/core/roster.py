@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Protocol
-from xml.sax.saxutils import escape, quoteattr
 
 from msgspec.structs import replace
 
 from xmppd import ns
+from xmppd._fast.element import escape_attr, escape_text
 from xmppd.core.subscription import State
 from xmppd.errors import StanzaError
 from xmppd.events import count
@@ -40,20 +40,12 @@ def is_empty(item: RosterItem) -> bool:
 
 def item_xml(item: RosterItem) -> bytes:
     """`<item/>` as a child of the roster query (RFC 6121 2.1.2)."""
-    parts = [f"<item jid={quoteattr(item.jid)} subscription='{item.subscription}'"]
-    if item.name:
-        parts.append(f" name={quoteattr(item.name)}")
-    if item.ask:
-        parts.append(" ask='subscribe'")
-    if item.approved:
-        parts.append(" approved='true'")
-    if item.groups:
-        parts.append(">")
-        parts.extend(f"<group>{escape(group)}</group>" for group in item.groups)
-        parts.append("</item>")
-    else:
-        parts.append("/>")
-    return "".join(parts).encode()
+    name = f" name='{escape_attr(item.name)}'" if item.name else ""
+    ask = " ask='subscribe'" if item.ask else ""
+    approved = " approved='true'" if item.approved else ""
+    groups = "".join([f"<group>{escape_text(group)}</group>" for group in item.groups])
+    end = f">{groups}</item>" if groups else "/>"
+    return f"<item jid='{escape_attr(item.jid)}' subscription='{item.subscription}'{name}{ask}{approved}{end}".encode()
 
 
 def _size(item: RosterItem) -> int:
@@ -106,14 +98,19 @@ class Roster:
         if item.listed and (old is None or not old.listed) and self.listed >= limits.roster_items:
             limit = "roster_items"
         else:
-            if self._bytes is None:
-                self._bytes = sum(map(_size, self._items.values()))
             grows_by = _size(item) - (_size(old) if old is not None else 0)
-            if grows_by > 0 and self._bytes + grows_by > limits.roster_bytes:
+            if grows_by > 0 and self.octets + grows_by > limits.roster_bytes:
                 limit = "roster_bytes"
         if limit is not None:
             count("rosters_refused")
             raise StanzaError("resource-constraint", app=limit)
+
+    @property
+    def octets(self) -> int:
+        """Bytes of the items in a roster result."""
+        if self._bytes is None:
+            self._bytes = sum(map(_size, self._items.values()))
+        return self._bytes
 
     def __iter__(self) -> Iterator[RosterItem]:
         return iter(self._items.values())
@@ -161,6 +158,11 @@ class Roster:
                 key for key, item in self._items.items() if item.subscription in ("from", "both")
             ] or _NOBODY
         return self._subscribers
+
+    @property
+    def seen(self) -> list[bytes]:
+        """Normalized addresses of the contacts whose presence the account sees (to or both)."""
+        return [key for key, item in self._items.items() if item.subscription in ("to", "both")]
 
     def sees(self, contact: JID) -> bool:
         """Whether the account is subscribed to the contact's presence (to or both)."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from xmppd._fast.route import RouteTable
+from xmppd._fast.route import Resource, RouteTable
 from xmppd.core.acceptance import Acceptance
 from xmppd.core.accounts import Accounts, Records, Refused
 from xmppd.core.activity import LastActivity
@@ -84,6 +85,8 @@ class Site:
         self.activity = LastActivity(self, records)
         self.offline = Offline(self, records)
         self.messages = Messages(self)
+        # what available resources are still to be told of others, see `presence.meet`
+        self.meetings: dict[Resource, deque[str | bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.configure(settings)
 
@@ -110,5 +113,7 @@ class Site:
     async def drain(self) -> None:
         """Wait until all that was spawned and every account's queue is done."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(
+                self._tasks
+            )  # not gather: since Python 3.12 it lets nobody else run if all are done
         await self.accounts.drain()

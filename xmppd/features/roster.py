@@ -14,11 +14,14 @@ from xmppd.core.iq import Answer, Request, Routes, Scope, in_turn, reply
 from xmppd.core.roster import item_xml
 from xmppd.errors import StanzaError
 from xmppd.jid import JID, JIDError
-from xmppd.records import RosterItem
+from xmppd.records import RosterChange, RosterItem
 
 FEATURES = ()
 # RFC 6121 2.6.1 and 3.4
 STREAM_FEATURES = f"<ver xmlns='{ns.ROSTER_VERSIONING}'/><sub xmlns='{ns.PRE_APPROVAL}'/>".encode()
+
+PUSH_BYTES = 200  # about what a push has besides its item
+FEW_BYTES = 2048  # changes that are no longer than this are told as such, also of a roster that is shorter
 
 _VERSION = re.compile("[0-9]{1,18}")  # what we give; anything else is of somebody else
 
@@ -46,15 +49,20 @@ async def _changes(request: Request, known: int) -> None:
         # among the account's jobs: the roster does not change between the answer and the pushes
         changes = await request.site.records.changes(account.account_id, known)
         request.sender.interested = True
-        if changes is None or len(changes) > max(8, account.roster.listed // 2):
+        pushes = [(_pushed(change), change.version) for change in changes or ()]
+        octets = sum(len(xml) + PUSH_BYTES for xml, _ in pushes)
+        if changes is None or octets > max(account.roster.octets, FEW_BYTES):
             reply(request, request.site.rosters.get(account.account_id, account.roster))
             return
         reply(request, b"")
-        for change in changes:
-            xml = item_xml(change.item) if change.item is not None else contacts.removed_xml(change.contact)
-            contacts.send_push(request.site, account, [request.sender], xml, change.version)
+        for xml, version in pushes:
+            contacts.send_push(request.site, account, [request.sender], xml, version)
 
     await in_turn(request, look)
+
+
+def _pushed(change: RosterChange) -> bytes:
+    return item_xml(change.item) if change.item is not None else contacts.removed_xml(change.contact)
 
 
 async def set_(request: Request) -> bytes:
@@ -84,8 +92,9 @@ def _read(request: Request) -> tuple[str, RosterItem | None]:
     # 2.1.2.5: of the subscription only "remove" is the client's to say
     if element.get("subscription") == "remove":
         return address, None
+    # a full address is an item of its own: subscriptions are of bare ones (3.1.2), and never to an account by itself
     contact = _parsed(address)
-    if contact == request.sender.jid.bare:
+    if contact.bare == request.sender.jid.bare:
         raise StanzaError("not-allowed", "an account is not its own contact")
     name = element.get("name") or ""
     groups = [child.text() for child in element if child.name == "group" and child.ns == ns.ROSTER]
@@ -127,7 +136,18 @@ async def _remove(request: Request, account: Account, address: str) -> None:
     contacts.cancel(request.site, account.jid, before)  # 6-30
 
 
+def not_yours(_request: Request) -> Answer:
+    """RFC 6121 2.3.3: a roster is its account's alone (6-1.2, 6-25.1).
+
+    The same for a name that is no account, where 5-18.c would have another error: the two together would tell who has
+    an account.
+    """
+    raise StanzaError("forbidden")
+
+
 ROUTES: Routes = {
     ("get", Scope.OWN, ns.ROSTER, "query"): get,
     ("set", Scope.OWN, ns.ROSTER, "query"): set_,
+    ("get", Scope.ACCOUNT, ns.ROSTER, "query"): not_yours,
+    ("set", Scope.ACCOUNT, ns.ROSTER, "query"): not_yours,
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from xmppd._fast.conn import Conn
 
@@ -33,35 +35,65 @@ async def remark(connections: Iterable[Conn], dscp: int | None) -> None:
             await asyncio.sleep(0)
 
 
-def listener_socket(
-    host: str,
-    port: int,
-    *,
-    dscp: int | None,
-    backlog: int,
-    keepalive_idle_s: int,
-    keepalive_interval_s: int,
-    keepalive_probes: int,
-    user_timeout_ms: int,
+# what an address that another machine has, or a family that is switched off here, ends with
+_NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What every listener has besides its place; `dscp` as in `set_dscp`, `backlog` in connections."""
+
+    dscp: int | None
+    backlog: int
+    keepalive_idle_s: int
+    keepalive_interval_s: int
+    keepalive_probes: int
+    user_timeout_ms: int
+
+
+def listener_sockets(host: str, port: int, options: Options) -> list[socket.socket]:
+    """A listening socket for every address that `host` has, as an address or a name; all on one port, also if it is 0.
+
+    Of a name, what this machine has not is left out if there is another. Raises OSError; none is open then.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    opened: list[socket.socket] = []
+    try:
+        for family, _, protocol, _, address in dict.fromkeys(found):
+            at = (address[0], port or (opened[0].getsockname()[1] if opened else 0), *address[2:])
+            try:
+                opened.append(_listening(family, protocol, at, options))
+            except OSError as error:
+                if error.errno not in _NOT_HERE or len(found) == 1:
+                    raise
+                missing = error
+        if not opened:
+            raise missing
+    except BaseException:
+        for sock in opened:
+            sock.close()
+        raise
+    return opened
+
+
+def _listening(
+    family: socket.AddressFamily, protocol: int, address: tuple[Any, ...], options: Options
 ) -> socket.socket:
     """A non-blocking listening socket of one family: an IPv6 address never takes IPv4 peers. Raises OSError."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive_idle_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, keepalive_interval_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, keepalive_probes)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
-        set_dscp(sock, dscp)  # before listen: the SYN-ACK is marked too (13-1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, options.keepalive_idle_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, options.keepalive_interval_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, options.keepalive_probes)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, options.user_timeout_ms)
+        set_dscp(sock, options.dscp)  # before listen: the SYN-ACK is marked too (13-1)
         sock.bind(address)
-        sock.listen(backlog)
+        sock.listen(options.backlog)
     except BaseException:
         sock.close()
         raise

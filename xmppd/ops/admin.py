@@ -97,6 +97,29 @@ def open_socket(path: Path) -> socket.socket:
     return bound
 
 
+def unusable(path: Path, *, made: Path) -> str | None:
+    """Why `open_socket` could not open one at `path` when no server answers there; None if it could.
+
+    The folder `made` need not be there yet. Nothing is made or changed.
+    """
+    if os.path.lexists(path):
+        return None if path.is_socket() else "it is there already and is no socket"
+    # os.path asks where Path raises: a name too long, a folder above that this user may not enter
+    folder = path.parent
+    if not os.path.isdir(folder):
+        return None if folder == made else f"{folder} is no directory"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"this user may not write to {folder}"
+    try:
+        with _bindable(path) as name:
+            longest = _SUN_PATH - len(os.fsencode(name)) + len(os.fsencode(path.name))
+    except OSError as error:
+        return error.strerror
+    if len(os.fsencode(path.name)) > longest:
+        return f"its name is longer than {longest} bytes"
+    return None
+
+
 class AdminSocket:
     """Answers commands. `commands` maps a name ("user.add") to a coroutine function of (params, progress)."""
 

@@ -84,15 +84,18 @@ class _Live:
     async def removed(self, account: JID, deleted: Deleted) -> None:
         site = self._server.site
         site.accounts.forget(account)
-        await self._tell(account, deleted.holders)
+        held = _addresses(deleted.holders)
+        # who is not in memory has nobody to be told, and is read without it: the store has taken it out
+        held = [(holder, address) for holder, address in held if site.accounts.get(holder) is not None]
+        await removal.tell_contacts(site, account, held)
         # a request of its own that was on its way while it was deleted has arrived since
-        await self._tell(account, await self._server.store.rosters.holders_of(str(account)))
+        arrived = await self._server.store.rosters.holders_of(str(account))
+        await removal.tell_contacts(site, account, _addresses(arrived))
 
-    async def _tell(self, account: JID, holders: Iterable[Holder]) -> None:
-        site = self._server.site
-        held = [(JID(holder.local, holder.domain), JID.kept(holder.item.jid)) for holder in holders]
-        removal.tell_contacts(site, account, held)
-        await site.accounts.settle()
+
+def _addresses(holders: Iterable[Holder]) -> list[tuple[JID, JID]]:
+    """Who has it, and under which address."""
+    return [(JID(holder.local, holder.domain), JID.kept(holder.item.jid)) for holder in holders]
 
 
 class _Sessions:

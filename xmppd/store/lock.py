@@ -50,7 +50,7 @@ class DirectoryLock:
 def holder(directory: Path) -> int | None:
     """The process id of who holds the lock of `directory` now (0 if unknown), None if nobody does."""
     try:
-        fd = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     try:

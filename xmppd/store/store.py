@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -229,12 +230,15 @@ def examine(directory: Path) -> None:
     """
     path = directory / DATABASE_NAME
     try:
+        if not _may_be_written(directory):
+            return  # it will be made
         if (pid := holder(directory)) is not None:
             raise StoreInUse(in_use(directory, pid))
+        for beside in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):  # SQLite's own words for what is wrong say nothing
+                path.with_name(f"{DATABASE_NAME}{beside}").open("r+b").close()
         if not path.exists():
             return
-        with path.open("r+b"):  # SQLite's own words for this say nothing
-            pass
         # immutable: SQLite makes no -wal and -shm beside it just to read; what a crash left in a -wal counts
         untouched = "" if path.with_name(f"{DATABASE_NAME}-wal").exists() else "&immutable=1"
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro{untouched}", uri=True)
@@ -246,10 +250,29 @@ def examine(directory: Path) -> None:
         raise _refused(path, error) from error
 
 
+def _may_be_written(directory: Path) -> bool:
+    """Whether the data directory is there; StoreError if it cannot be used or made, OSError if it has no such name."""
+    nearest = next(each for each in (directory, *directory.parents) if _exists(each))
+    if not nearest.is_dir():
+        raise StoreError(f"{directory}: is no directory, and none can be made")
+    if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+        raise StoreError(f"{directory}: this user may not write to {nearest}")
+    return nearest == directory
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there. Raises OSError where Path.exists does: a name too long, a folder that is closed."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _refused(path: Path, error: Exception) -> Exception:
     """What whoever opens the store is told: a StoreError that names the file, or a fault of ours as it is."""
     if isinstance(error, OSError):
-        return StoreError(f"{path} cannot be used: {error.strerror}")
+        return StoreError(f"{error.filename or path} cannot be used: {error.strerror}")
     told = explain(error)
     if told is error and not isinstance(error, sqlite3.Error):
         return error

@@ -4,8 +4,8 @@ The reader has already refused a root that is no stream and a content namespace 
 Decisions where the RFC leaves one:
 
 * no `to`, or one that is no domain: `improper-addressing`; a domain not served: `host-unknown` (1-22, 1-36);
-* no version, or a major version other than 1: `unsupported-version`; the response says 1.0 in any case
-  (1-23, 1-28);
+* no version, or one below 1.0: `unsupported-version`; the response says 1.0 in any case, and whether that is
+  enough for a client of a later one is for the client to say (4.7.5 rules 2 and 3; 1-23, 1-28);
 * `from` may be absent (1-20); one that is no address gives `invalid-from`;
 * the response uses the prefix `stream` and declares `jabber:client`, whatever the client wrote (1-29, 1-30).
 """
@@ -63,7 +63,7 @@ def new_stream_id() -> str:
 
 def _version_error(version: str | None) -> StreamError | None:
     match = _VERSION.fullmatch(version or "")
-    if match and int(match[1]) == 1:
+    if match and int(match[1]) >= 1:
         return None
     return StreamError("unsupported-version")  # 1-23.3
 

@@ -1034,6 +1034,18 @@ static int stream(xs_conn *c, xs_work *w, ptr *base, ptr *pp, ptr *lt, int *even
     return verdict;
 }
 
+/* Does a stream begin in UTF-16 or UTF-32? By its first two bytes (XML 1.0 appendix F): a byte order mark, or '<'
+ * in two bytes or four. WAIT: one byte does not tell. */
+static int encoding(ptr p, uint32_t len) {
+    static const uint8_t begin[][2] = {{0xFE, 0xFF}, {0xFF, 0xFE}, {0, '<'}, {'<', 0}, {0, 0}};
+    for (size_t i = 0; i < sizeof begin / sizeof *begin; i++)
+        if (p[0] == begin[i][0]) {
+            if (len < 2) return WAIT;
+            if (p[1] == begin[i][1]) return XS_E_ENCODING;
+        }
+    return 0;
+}
+
 int xs_next(xs_conn *c, xs_work *w, uint8_t *buf, uint32_t len, uint32_t *used) {
     ptr base = buf, p = buf, lt = NULL;
     int verdict, checked, event = XS_STREAM_OPEN;
@@ -1060,6 +1072,10 @@ int xs_next(xs_conn *c, xs_work *w, uint8_t *buf, uint32_t len, uint32_t *used) 
     } else if (verdict == WAIT) {
         ptr end = buf + c->valid;
         verdict = over(c, base, lt, end);
+        if (!verdict && checked != UTF8_OK && c->phase == START) {
+            verdict = encoding(buf, len);
+            if (verdict == WAIT) return *used = 0, XS_MORE;
+        }
         if (!verdict && checked == UTF8_CHAR) verdict = XS_E_CHAR;
         /* other bytes than a stream begins with are no stream in another encoding, but none (UC 1-36) */
         if (!verdict && checked == UTF8_ENCODING) verdict = c->phase >= OPEN || lt ? XS_E_ENCODING : XS_E_PROLOG_TEXT;
