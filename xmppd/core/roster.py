@@ -159,6 +159,11 @@ class Roster:
             ] or _NOBODY
         return self._subscribers
 
+    @property
+    def seen(self) -> list[bytes]:
+        """Normalized addresses of the contacts whose presence the account sees (to or both)."""
+        return [key for key, item in self._items.items() if item.subscription in ("to", "both")]
+
     def sees(self, contact: JID) -> bool:
         """Whether the account is subscribed to the contact's presence (to or both)."""
         item = self._items.get(contact.norm)
