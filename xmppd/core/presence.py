@@ -260,7 +260,11 @@ def answer_probe(site: Site, prober: JID, asked: JID, id_: str | None, to: Resou
             else:
                 to.send(presence_xml("unsubscribed", contact, prober, id_))  # 8-9.a
             return
-        shown = [r for r in available(site, contact) if asked.is_bare or r.jid == asked]
+        shown = [
+            r
+            for r in available(site, contact)
+            if (asked.is_bare or r.jid == asked) and not (isinstance(to, Resource) and separated(r, to))
+        ]
         for resource in shown:
             if asked.is_full:
                 to.send(presence_xml(None, asked, prober, id_))
