@@ -19,6 +19,7 @@ from tests.unit.core_site import HOST, CoreSite, FakeClient
 from tests.unit.expat_twin import read
 from tests.unit.streams import URIS, elements, feed, texts
 from xmppd._fast.reader import Stanza
+from xmppd._fast.route import Resource
 from xmppd.jid import JID
 
 STREAMS = "http://etherx.jabber.org/streams"
@@ -110,7 +111,8 @@ class World:
         client = self.core.connection()
         account = JID.parse(f"{name}@{HOST}")
         encoded = lang.encode() if lang else None
-        client.resource = await self.core.sessions.bind(account, None, client.conn, encoded, client)
+        bound = self.core.sessions.bind(account, None, client.conn, encoded, client)
+        client.resource = bound if isinstance(bound, Resource) else await bound
         return client
 
     async def say(self, client: FakeClient, stanza: Stanza) -> None:
