@@ -82,7 +82,7 @@ def _crossed(
 ) -> _Crossed:
     """Which contacts `among` those of one kind, and which resources of one, are on the list `into` and not on `out`."""
     return _Crossed(
-        [key for key in among if _between(key, out, into)],
+        [key for key in among if _between(key, out, into)] if changed else [],
         [
             jid
             for jid in changed

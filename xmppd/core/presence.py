@@ -153,13 +153,11 @@ def _greet(site: Site, newcomer: Resource) -> None:
     for resource in newcomer.account.resources:
         if resource is not newcomer:
             show_presence(resource, [newcomer], newcomer.account.wire)
-    contacts = []
-    for item in account.roster:
-        if item.subscription in ("to", "both"):
-            contacts.append(item.jid)
-        if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
-            newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
-    meet(site, newcomer, contacts)
+    if account.roster.requests:
+        for item in account.roster:
+            if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
+                newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
+    meet(site, newcomer, [key.decode() for key in account.roster.seen])
 
 
 def meet(site: Site, resource: Resource, told: Sequence[str | bytes]) -> None:
@@ -260,7 +258,11 @@ def answer_probe(site: Site, prober: JID, asked: JID, id_: str | None, to: Resou
             else:
                 to.send(presence_xml("unsubscribed", contact, prober, id_))  # 8-9.a
             return
-        shown = [r for r in available(site, contact) if asked.is_bare or r.jid == asked]
+        shown = [
+            r
+            for r in available(site, contact)
+            if (asked.is_bare or r.jid == asked) and not (isinstance(to, Resource) and separated(r, to))
+        ]
         for resource in shown:
             if asked.is_full:
                 to.send(presence_xml(None, asked, prober, id_))
