@@ -103,7 +103,7 @@ def test_as_expat_sees_it(data: bytes) -> None:
         assert seen[: len(found)] == found  # names of the fifth edition of XML, which expat does not know
         return
     assert seen == found
-    if ascii_only and not failed:
+    if ascii_only and not failed and data != b"\0":  # which may still become UTF-16, another error
         assert ("error",) not in theirs
 
 
