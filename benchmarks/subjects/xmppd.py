@@ -27,7 +27,7 @@ handshake_queue = 65536
 connections_per_address = 1000000
 unauthenticated_connections = 1000000
 bytes_per_s = 1000000000
-stanzas_per_s = 10000000
+stanzas_per_s = 1000000
 roster_items = 100000
 
 [sasl]

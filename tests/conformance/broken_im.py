@@ -213,7 +213,10 @@ FAULTS: Final[dict[str, Fault]] = {
             "an approval is pushed to the contact",
             "what belongs to the account is from it",
             "removing changes the contacts roster",
-            "a push is a set from the account",
+            "a push has one item and an id",
+            "a cancellation is pushed",
+            "unsubscribing is pushed",
+            "an approval is pushed",
             "rosters",
         ),
         drops(is_push),
@@ -239,7 +242,11 @@ FAULTS: Final[dict[str, Fault]] = {
         changes_items(ask=None),
     ),
     "'ask' is always there": Fault(
-        ("a client cannot say ask and approved", "unsubscribing takes back a request"),
+        (
+            "a client cannot say ask and approved",
+            "unsubscribing takes back a request",
+            "a request to nobody does not stay open",
+        ),
         changes_items(ask="subscribe"),
     ),
     "names are lost": Fault(
@@ -319,13 +326,17 @@ FAULTS: Final[dict[str, Fault]] = {
         drops(lambda each: is_presence(each, "subscribe")),
     ),
     "requests come to a full JID": Fault(
-        ("a request is for the bare jid",),
+        ("a request is for the bare jid", "a request has all that a contact needs"),
         changes(
             lambda each: is_presence(each, "subscribe"), lambda each: but(each, to=f"{each.get('to')}/x")
         ),
     ),
     "requests come twice": Fault(
-        ("several requests are one", "a request waits for the contact"),
+        (
+            "several requests are one",
+            "a request waits for the contact",
+            "a request has all that a contact needs",
+        ),
         doubles(lambda each: is_presence(each, "subscribe")),
     ),
     "requests lose their content": Fault(
@@ -338,6 +349,7 @@ FAULTS: Final[dict[str, Fault]] = {
             "an approval ends the request",
             "an approval is from the bare jid",
             "pre approval",
+            "presence follows the approval",
         ),
         drops(lambda each: is_presence(each, "subscribed")),
     ),
@@ -363,7 +375,9 @@ FAULTS: Final[dict[str, Fault]] = {
     "'unsubscribed' does not come": Fault(
         (
             "a denial ends the request",
-            "a request to nobody fails",
+            "a denial is told",
+            "a cancellation is told",
+            "a request to nobody is denied",
             "removing cancels",
             "removing ends both",
             "presence",
@@ -371,7 +385,8 @@ FAULTS: Final[dict[str, Fault]] = {
         drops(lambda each: is_presence(each, "unsubscribed")),
     ),
     "'unsubscribe' does not come": Fault(
-        ("removing unsubscribes",), drops(lambda each: is_presence(each, "unsubscribe"))
+        ("removing unsubscribes", "unsubscribing is told"),
+        drops(lambda each: is_presence(each, "unsubscribe")),
     ),
     "errors of presence do not come": Fault(
         ("a request to no jid is malformed", "a request to nobody fails"),
@@ -380,7 +395,7 @@ FAULTS: Final[dict[str, Fault]] = {
     # ---- presence
     "presence does not come": Fault(
         (
-            "presence follows the approval",
+            "an approval brings presence",
             "initial presence makes a resource available",
             "resources of one user see each other",
             "a new resource is told who is there",
@@ -437,9 +452,14 @@ FAULTS: Final[dict[str, Fault]] = {
             "a cancellation of nothing is ignored",
             "an approval of nothing stays here",
             "unsubscribing from nothing is ignored",
-            "who is subscribed bothers nobody",
         ),
         requests=shows_who_asks,
+    ),
+    "every request begins anew": Fault(
+        ("who is subscribed bothers nobody",),
+        requests=lambda each, _: (
+            [but(each, type="unsubscribe"), each] if is_presence(each, "subscribe") else [each]
+        ),
     ),
     "'unsubscribe' is ignored": Fault(
         ("a request that is taken back is not delivered",),
@@ -501,8 +521,15 @@ FAULTS: Final[dict[str, Fault]] = {
             lambda each: but(each, type="normal"),
         ),
     ),
+    "pushes are for nobody": Fault(
+        ("a push is from the account",), changes(is_push, lambda each: but(each, to=None))
+    ),
     "kept messages have no stamp": Fault(
-        ("messages are delivered or kept",),
+        (
+            "chat is delivered or kept",
+            "normal messages are delivered or kept",
+            "an unknown type is like none",
+        ),
         changes(is_message, lambda each: without(each, lambda child: child.is_("delay", DELAY))),
     ),
     "messages come from the bare JID": Fault(

@@ -53,7 +53,7 @@ def verdict(subject: Subject, check: Check, fault: Fault, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "name", ["a request waits for the contact", "an update is broadcast", "messages are delivered or kept"]
+    "name", ["a request waits for the contact", "an update is broadcast", "chat is delivered or kept"]
 )
 def test_without_a_fault_all_is_met(subject: Subject, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = verdict(subject, CHECKS[name], Fault(()), monkeypatch)

@@ -14,6 +14,7 @@ from typing import Any
 
 from xmppd._fast.conn import NetLoop, PyHandler
 from xmppd._fast.reader import Stanza
+from xmppd._fast.route import Resource
 from xmppd.core import iq
 from xmppd.core.router import Router
 from xmppd.core.sessions import Sessions
@@ -274,9 +275,15 @@ class CoreSite:
 
     async def login(self, name: str, resource: str | None = None) -> FakeClient:
         client = self.connection()
-        account = JID.parse(f"{name}@{HOST}")
-        client.resource = await self.sessions.bind(account, resource, client.conn, None, client)
+        await self.bind(client, name, resource)
         return client
+
+    async def bind(
+        self, client: FakeClient, name: str, resource: str | None = None, lang: bytes | None = None
+    ) -> None:
+        account = JID.parse(f"{name}@{HOST}")
+        bound = self.sessions.bind(account, resource, client.conn, lang, client)
+        client.resource = bound if isinstance(bound, Resource) else await bound
 
     def federate(self) -> FakeRemote:
         """From now on other servers can be reached."""

@@ -29,10 +29,13 @@ async def change(core, client: FakeClient, name: str, *addresses: str):
     await core.settle()
 
 
-async def block(core, client: FakeClient, *addresses: str) -> None:
+async def block(core, client: FakeClient, *addresses: str) -> list[str | None]:
+    """Block; whom the client sees go by it."""
     await change(core, client, "block", *addresses)
-    (answer,) = client.read()
+    *gone, answer = client.read()
     assert (answer.get("type"), answer.get("id"), len(answer)) == ("result", "b", 0)
+    assert {stanza.get("type") for stanza in gone} <= {"unavailable"}
+    return [stanza.get("from") for stanza in gone]
 
 
 async def unblock(core, client: FakeClient, *addresses: str) -> None:
@@ -337,7 +340,7 @@ def presences(client: FakeClient):
 async def test_who_is_blocked_sees_the_account_go_and_come(who):
     async with CoreSite(NAMES) as core:
         ann, ben = await friends(core)
-        await block(core, ann, as_blocked(ben, who))
+        assert await block(core, ann, as_blocked(ben, who)) == [ben.jid]
         assert presences(ben) == [(ann.jid, "unavailable")]
         # not told twice, and neither hears the other
         ann.send("<presence><show>away</show></presence>")
@@ -348,11 +351,42 @@ async def test_who_is_blocked_sees_the_account_go_and_come(who):
         assert heard == []
         await change(core, ann, "unblock", as_blocked(ben, who))
         assert presences(ben) == [(ann.jid, None)]
-        if who != "full":
-            assert [p for p in presences(ann) if p[0] == ben.jid] == [(ben.jid, None)]
+        assert [p for p in presences(ann) if p[0] == ben.jid] == [(ben.jid, None)]
         ann.send("<presence type='unavailable'/>")
         await core.settle()
         assert presences(ben) == [(ann.jid, "unavailable")]
+
+
+@in_loop
+async def test_a_blocked_resource_learns_nothing_by_a_probe_of_its_account():
+    async with CoreSite(NAMES) as core:
+        ann, ben = await friends(core)
+        await block(core, ann, ben.jid)
+        other = await core.login("ben")
+        other.send("<presence/>")
+        await core.settle()
+        ben.raw(), other.raw()
+        for client in (ben, other):
+            client.send(f"<presence type='probe' to='{ann.bare}'/>")
+        await core.settle()
+        assert presences(ben) == [(ann.bare, "unavailable")]
+        assert presences(other) == [(ann.jid, None)]
+
+
+@in_loop
+async def test_who_leaves_while_blocked_is_no_ghost_afterwards():
+    async with CoreSite(NAMES) as core:
+        ann, ben = await friends(core)
+        other = await core.login("ben")
+        other.send("<presence/>")
+        await core.settle()
+        ann.raw()
+        assert await block(core, ann, ben.bare) == [ben.jid, other.jid]
+        core.sessions.unbind(other.resource)
+        await core.settle()
+        assert presences(ann) == []
+        await change(core, ann, "unblock")
+        assert presences(ann) == [(ben.jid, None)]
 
 
 @in_loop
@@ -365,7 +399,7 @@ async def test_one_resource_is_blocked_and_the_others_are_not():
         other.raw()
         ann.raw()
         ben.raw()
-        await block(core, ann, ben.jid)
+        assert await block(core, ann, ben.jid) == [ben.jid]
         assert (presences(ben), presences(other)) == ([(ann.jid, "unavailable")], [])
         ann.send("<presence><show>away</show></presence>")
         await core.settle()
@@ -385,7 +419,7 @@ async def test_who_sees_no_presence_is_told_nothing():
         await core.settle()
         for client in (ann, ben, cay):
             client.raw()
-        await block(core, ann, ben.bare, cay.bare)
+        assert await block(core, ann, ben.bare, cay.bare) == []
         assert presences(ben) == []
         assert presences(cay) == [(ann.jid, "unavailable")], "it was sent directed presence"
         await change(core, ann, "unblock")
@@ -474,7 +508,7 @@ async def test_other_servers_hear_the_same():
         await core.settle()
         ann.raw()
         remote.read()
-        await block(core, ann, "far.example")
+        assert await block(core, ann, "far.example") == ["rob@far.example"]
         (gone,) = remote.read()
         assert (gone.get("from"), gone.get("to"), gone.get("type")) == (
             ann.jid,

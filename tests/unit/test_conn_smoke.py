@@ -141,7 +141,7 @@ def test_tls(context: TLSContext, trusting: ssl.SSLContext, size: int) -> None:
             info = handler.conn.info()
             assert info is not None
             assert (info.version, info.sni, info.ems) == ("TLSv1.3", "xmpp.example", True)
-            assert handler.conn.channel_bindings().keys() == {"tls-exporter", "tls-server-end-point"}
+            assert handler.conn.channel_binding_types == ("tls-exporter", "tls-server-end-point")
             writer.close()
             await writer.wait_closed()
             assert await handler.ended() == "close_notify"
@@ -277,7 +277,10 @@ def test_outgoing(context: TLSContext, ca: Cert, tmp_path: Path) -> None:
             assert conn.peer_chain() == list(context.certificates)
             other = server.handlers[0].conn
             assert other is not None
-            assert other.channel_bindings() == conn.channel_bindings()
+            for kind in conn.channel_binding_types:
+                assert other.channel_binding(kind) == conn.channel_binding(kind)
+            assert other.channel_binding_types == conn.channel_binding_types
+            assert other.tls_version == conn.tls_version == "TLSv1.3"
             conn.close()
             assert await server.handlers[0].ended() == "close_notify"
 

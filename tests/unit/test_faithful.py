@@ -19,7 +19,6 @@ from tests.unit.core_site import HOST, CoreSite, FakeClient
 from tests.unit.expat_twin import read
 from tests.unit.streams import URIS, elements, feed, texts
 from xmppd._fast.reader import Stanza
-from xmppd.jid import JID
 
 STREAMS = "http://etherx.jabber.org/streams"
 LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -108,9 +107,7 @@ class World:
             name = f"user{next(_numbers):06}"  # of one length, so that examples can be played again
             self.core.records.add(name)
         client = self.core.connection()
-        account = JID.parse(f"{name}@{HOST}")
-        encoded = lang.encode() if lang else None
-        client.resource = await self.core.sessions.bind(account, None, client.conn, encoded, client)
+        await self.core.bind(client, name, lang=lang.encode() if lang else None)
         return client
 
     async def say(self, client: FakeClient, stanza: Stanza) -> None:

@@ -10,7 +10,7 @@ The life of a connection:
       +--- close: flush, close_notify, FIN, wait for the peer's FIN (linger_s) ---> closed
       +--- abort, time-out, error --------------------------------------------------> closed
 
-Handshake steps run in a pool of C threads (c/hspool.c). While one runs, the SSL is the worker's: the connection is not read,
+Handshake steps run in a pool of C threads (c/hspool.c), except one that costs less than handing it over. While one runs, the SSL is the worker's: the connection is not read,
 and if it must end, it ends for its handler at once and is freed when the worker gives it back.
 """
 
@@ -28,7 +28,8 @@ from libc.string cimport memcpy, memmove
 from xmppd._fast.ossl cimport SSL_AD_INTERNAL_ERROR, SSL_AD_UNRECOGNIZED_NAME
 from xmppd._fast.outbuf cimport outbuf, outbuf_drop, outbuf_free, outbuf_put
 from xmppd._fast.tls cimport (
-    LibCtx, TLSContext, alpn_wire, channel_binding, channel_bindings, error_text, peer_chain, tls_info, verify_result,
+    LibCtx, TLSContext, alpn_wire, channel_binding, channel_binding_types, error_text, peer_chain, tls_info,
+    tls_version, verify_result,
 )
 from xmppd._fast.tls import TLSError
 from xmppd.events import count, fields
@@ -68,7 +69,9 @@ cdef extern from "tlsbio.h" nogil:
     int tls_read(tls_link* l, unsigned char* p, size_t cap, size_t* n)
     int tls_write(tls_link* l, const unsigned char* p, size_t n)
     void tls_notify(tls_link* l)
+    int tls_is_light(const tls_link* l)
     tls_job* tls_job_new(tls_link* l, void* owner)
+    void tls_job_run(tls_job* j)
     void tls_job_free(tls_job* j)
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -149,7 +152,7 @@ cdef enum:
 cdef enum:
     F_SERVER = 1 << 0
     F_PAUSED = 1 << 1        # the handler wants no input
-    F_MUTED = 1 << 2         # input came while a worker has the SSL
+    F_MUTED = 1 << 2         # input came while it may not be read: paused, or a worker has the SSL
     F_RUNNING = 1 << 3       # a worker has the SSL
     F_BEGUN = 1 << 4         # a worker had it before: what was begun is never refused
     F_HELD = 1 << 5          # ciphertext behind the handshake waits in `job` for resume
@@ -375,7 +378,7 @@ cdef class Conn:
         cdef int how = EPOLL_CTL_MOD
         if self.state == ST_CLOSED:
             return 0
-        if not self.flags & (F_EOF | F_MUTED) and (not self.flags & (F_PAUSED | F_ENDED) or self.flags & F_CLOSING):
+        if not self.flags & F_EOF and (not self.flags & (F_MUTED | F_ENDED) or self.flags & F_CLOSING):
             mask = EPOLLIN
         if self.flags & F_BLOCKED:
             mask |= EPOLLOUT
@@ -395,12 +398,14 @@ cdef class Conn:
 
     cpdef int pause(self) except -1:
         """Read no more until resume(). If the peer ends meanwhile, that is told after it."""
-        self.flags |= F_PAUSED
-        return self.want()
+        self.flags |= F_PAUSED      # most pauses end before anything comes: the epoll set is told if it does
+        return 0
 
     cpdef int resume(self) except -1:
         """Read again."""
         self.flags &= ~F_PAUSED
+        if not self.flags & F_RUNNING:
+            self.flags &= ~F_MUTED
         if self.flags & (F_HELD | F_ENDED):
             self.enlist()
         return self.want()
@@ -554,10 +559,11 @@ cdef class Conn:
         cdef SSL* ssl = self.asked()
         return channel_binding(ssl, kind, self.flags & F_SERVER, self.ctx) if ssl != NULL else None
 
-    def channel_bindings(self):
-        """kind -> data, of all that exist on this connection."""
+    @property
+    def channel_binding_types(self):
+        """Those that exist on this connection, best first."""
         cdef SSL* ssl = self.asked()
-        return channel_bindings(ssl, self.flags & F_SERVER, self.ctx) if ssl != NULL else {}
+        return channel_binding_types(ssl, self.flags & F_SERVER, self.ctx) if ssl != NULL else ()
 
     def peer_chain(self):
         """The peer's certificates in DER, leaf first, as sent; [] if it sent none."""
@@ -569,6 +575,12 @@ cdef class Conn:
         the last word, which is that of the last error. None before TLS is open."""
         cdef SSL* ssl = self.asked()
         return verify_result(ssl, self.link.verify_first, self.link.verify_depth) if ssl != NULL else None
+
+    @property
+    def tls_version(self):
+        """"TLSv1.3" or "TLSv1.2", as OpenSSL prints it; "" before TLS is open."""
+        cdef SSL* ssl = self.asked()
+        return tls_version(ssl) if ssl != NULL else ""
 
     def info(self):
         """TLSInfo(version, cipher, group, sni, alpn, resumed, ems), or None before TLS is open."""
@@ -997,7 +1009,7 @@ cdef class NetLoop:
 
     cdef int on_input(self, Conn c) except -1:
         cdef Py_ssize_t n
-        if c.flags & F_RUNNING:
+        if c.flags & F_RUNNING or c.flags & F_PAUSED and not c.flags & F_CLOSING:
             c.flags |= F_MUTED
             return c.want()
         if c.flags & F_HELD:
@@ -1277,6 +1289,10 @@ cdef class NetLoop:
                 return self.handshake_failed(c, r)
         if outbuf_put(&c.job.lent, c.link.lent, c.link.lent_len):
             raise MemoryError
+        if c.flags & F_BEGUN and tls_is_light(&c.link):
+            c.job.used = 0
+            tls_job_run(c.job)
+            return self.job_done(c)
         return self.submit(c)
 
     cdef int choose(self, Conn c) except -1:

@@ -27,6 +27,7 @@ cdef class TLSContext:
     cdef readonly TicketKeys tickets
     cdef readonly tuple alpn             # of bytes
     cdef readonly tuple certificates     # DER of each leaf
+    cdef dict end_points                 # X509* -> tls-server-end-point, of those used so far
     cdef readonly int verify
     cdef readonly str min
     cdef readonly str max
@@ -36,8 +37,9 @@ cdef class TLSContext:
 
 # What is asked about an open connection. None of these waits.
 cdef object channel_binding(SSL* ssl, str kind, bint server, TLSContext ctx)      # bytes | None
-cdef dict channel_bindings(SSL* ssl, bint server, TLSContext ctx)                 # kind -> bytes
+cdef tuple channel_binding_types(SSL* ssl, bint server, TLSContext ctx)           # of str
 cdef list peer_chain(SSL* ssl, bint server)                                       # DER, leaf first
+cdef str tls_version(SSL* ssl)
 cdef object tls_info(SSL* ssl)                                                    # TLSInfo
 cdef object verify_result(SSL* ssl, int first, int depth)                         # VerifyResult
 cdef bytes alpn_wire(object names)                                                # length-prefixed names

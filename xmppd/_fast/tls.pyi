@@ -13,7 +13,6 @@ SUITES: Final[str]
 SUITES_FIPS: Final[str]
 GROUPS: Final[str]
 GROUPS_FIPS: Final[str]
-CHANNEL_BINDINGS: Final[tuple[str, ...]]
 
 class TLSError(Exception): ...
 

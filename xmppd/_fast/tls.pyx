@@ -329,6 +329,7 @@ cdef class TLSContext:
             raise ValueError("verify must be VERIFY_NONE or VERIFY_REQUEST")
         self.lib, self.tickets, self.verify, self.min, self.max = lib, tickets, verify, min, max
         self.alpn = tuple(alpn)
+        self.end_points = {}
         ERR_clear_error()
         self.ctx = SSL_CTX_new_ex(lib.lc, NULL, TLS_method())
         if self.ctx == NULL:
@@ -421,11 +422,21 @@ cdef class TLSContext:
 
 # -- what an open connection can be asked --------------------------------------------------------------------------------
 
+cdef bint has_exporter(SSL* ssl):
+    """In TLS 1.2 only where the extended master secret binds it (RFC 9266 4.1)."""
+    return SSL_version(ssl) >= TLS1_3_VERSION or SSL_get_extms_support(ssl) == 1
+
+
+cdef bint has_unique(SSL* ssl):
+    """Not defined for TLS 1.3 (RFC 8446 C.5)."""
+    return SSL_version(ssl) <= TLS1_2_VERSION and SSL_get_extms_support(ssl) == 1
+
+
 cdef object exporter(SSL* ssl):
-    """RFC 9266; 2: an empty context, not an absent one. In TLS 1.2 only where the extended master secret binds it (4.1)."""
+    """RFC 9266; 2: an empty context, not an absent one."""
     cdef unsigned char out[32]
     cdef const char* label = b"EXPORTER-Channel-Binding"
-    if SSL_version(ssl) < TLS1_3_VERSION and SSL_get_extms_support(ssl) != 1:
+    if not has_exporter(ssl):
         return None
     ERR_clear_error()
     if SSL_export_keying_material(ssl, out, sizeof(out), label, 24, out, 0, 1) != 1:
@@ -435,10 +446,10 @@ cdef object exporter(SSL* ssl):
 
 
 cdef object unique(SSL* ssl, bint server):
-    """RFC 5929 3: the first Finished of the handshake; not defined for TLS 1.3 (RFC 8446 C.5)."""
+    """RFC 5929 3: the first Finished of the handshake."""
     cdef unsigned char out[64]
     cdef size_t n
-    if SSL_version(ssl) > TLS1_2_VERSION or SSL_get_extms_support(ssl) != 1:
+    if not has_unique(ssl):
         return None
     if server == bool(SSL_session_reused(ssl)):      # resumed: the server is first; else the client
         n = SSL_get_finished(ssl, out, sizeof(out))
@@ -449,15 +460,25 @@ cdef object unique(SSL* ssl, bint server):
 
 cdef object end_point(SSL* ssl, bint server, TLSContext ctx):
     """RFC 5929 4: hash of the server's certificate."""
+    cdef X509* x
+    if not server:
+        x = SSL_get0_peer_certificate(ssl)
+        return end_point_of(x) if x != NULL else None
+    if len(ctx.certificates) > 1 and SSL_session_reused(ssl):
+        return None      # which of them the client saw then is not known now
+    x = SSL_get_certificate(ssl)
+    if x == NULL:
+        return None
+    key = <size_t> x      # the context's own, and there as long as it is
+    if key not in ctx.end_points:
+        ctx.end_points[key] = end_point_of(x)
+    return ctx.end_points[key]
+
+
+cdef object end_point_of(X509* x):
     cdef unsigned char out[64]
     cdef unsigned int n = 0
     cdef int md = NID_undef
-    cdef X509* x
-    if server and len(ctx.certificates) > 1 and SSL_session_reused(ssl):
-        return None      # which of them the client saw then is not known now
-    x = SSL_get_certificate(ssl) if server else SSL_get0_peer_certificate(ssl)
-    if x == NULL:
-        return None
     ERR_clear_error()
     X509_get_signature_info(x, &md, NULL, NULL, NULL)
     ERR_clear_error()
@@ -466,9 +487,6 @@ cdef object end_point(SSL* ssl, bint server, TLSContext ctx):
     if md == NID_undef or EVP_get_digestbynid(md) == NULL or not X509_digest(x, EVP_get_digestbynid(md), out, &n):
         return None      # a signature without one hash (Ed25519): not defined
     return PyBytes_FromStringAndSize(<char*> out, n)
-
-
-CHANNEL_BINDINGS = ("tls-exporter", "tls-unique", "tls-server-end-point")
 
 
 cdef object channel_binding(SSL* ssl, str kind, bint server, TLSContext ctx):
@@ -481,13 +499,15 @@ cdef object channel_binding(SSL* ssl, str kind, bint server, TLSContext ctx):
     return None
 
 
-cdef dict channel_bindings(SSL* ssl, bint server, TLSContext ctx):
-    cdef dict found = {}
-    for kind in CHANNEL_BINDINGS:
-        data = channel_binding(ssl, kind, server, ctx)
-        if data is not None:
-            found[kind] = data
-    return found
+cdef tuple channel_binding_types(SSL* ssl, bint server, TLSContext ctx):
+    cdef list found = []
+    if has_exporter(ssl):
+        found.append("tls-exporter")
+    if has_unique(ssl):
+        found.append("tls-unique")
+    if end_point(ssl, server, ctx) is not None:
+        found.append("tls-server-end-point")
+    return tuple(found)
 
 
 cdef list peer_chain(SSL* ssl, bint server):
@@ -503,6 +523,10 @@ cdef list peer_chain(SSL* ssl, bint server):
         for i in range(sk_X509_num(chain)):
             found.append(to_der(sk_X509_value(chain, i)))
     return found
+
+
+cdef str tls_version(SSL* ssl):
+    return SSL_get_version(ssl)
 
 
 cdef object tls_info(SSL* ssl):

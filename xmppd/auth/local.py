@@ -8,7 +8,6 @@ an account is disabled.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import logging
 import math
@@ -25,7 +24,15 @@ import msgspec
 
 from xmppd import clock
 from xmppd.address import address_group
-from xmppd.auth.scram import DEFAULT_ITERATIONS, HASHES, SALT_BYTES, PasswordThreads, derive, matches
+from xmppd.auth.scram import (
+    DEFAULT_ITERATIONS,
+    DIGEST_BYTES,
+    HASHES,
+    SALT_BYTES,
+    PasswordThreads,
+    derive,
+    matches,
+)
 from xmppd.errors import SaslFailure
 from xmppd.events import count, fields
 from xmppd.store import Account, NewAccount, ScramKeys, Store, StoreError
@@ -233,7 +240,8 @@ class LocalAuth:
         def noise(what: str) -> bytes:
             return hmac.digest(self._secret, what.encode() + b"\0" + name, "sha512")
 
-        size = hashlib.new(HASHES[hash_name]).digest_size
+        size = DIGEST_BYTES[hash_name]
+        keys = noise(f"keys {hash_name}")  # as long as two of the longest
         # one count or the other as often as among the real accounts: a count that is no longer configured
         # would tell a real name. Rendezvous hashing, so that a name keeps its count when the shares change a
         # little; without the hash, for real accounts have the same count for both
@@ -241,9 +249,11 @@ class LocalAuth:
         return ScramKeys(
             hash_name,
             salt=noise(f"salt {hash_name}")[:SALT_BYTES],
-            iterations=max(in_use, key=lambda each: _rank(noise(f"iterations {each}"), in_use[each])),
-            stored_key=noise(f"stored key {hash_name}")[:size],
-            server_key=noise(f"server key {hash_name}")[:size],
+            iterations=next(iter(in_use))
+            if len(in_use) == 1
+            else max(in_use, key=lambda each: _rank(noise(f"iterations {each}"), in_use[each])),
+            stored_key=keys[:size],
+            server_key=keys[-size:],
         )
 
     async def _learn_iterations(self) -> None:

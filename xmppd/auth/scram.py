@@ -18,6 +18,9 @@ R = TypeVar("R")
 
 # hash as in the mechanism's name -> name in hashlib. Every account has keys of all of them
 HASHES: Final[dict[str, str]] = {"SHA-1": "sha1", "SHA-256": "sha256"}
+DIGEST_BYTES: Final[dict[str, int]] = {
+    name: hashlib.new(algorithm).digest_size for name, algorithm in HASHES.items()
+}
 DEFAULT_ITERATIONS: Final = 10_000
 MINIMUM_ITERATIONS: Final = 4_096  # RFC 5802 5.1, RFC 7677 4
 SALT_BYTES: Final = 16

@@ -171,6 +171,8 @@ class Connection:
     def _read_socket(self, deadline: float) -> bytes:
         if self.ending.is_over:
             return b""
+        # a server that waits for the acknowledgement of what it has sent does not wait for us
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if not select.select([self.socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
             raise TimeoutError
         try:

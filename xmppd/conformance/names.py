@@ -16,6 +16,7 @@ PING: Final = "urn:xmpp:ping"
 CHANNEL_BINDING: Final = "urn:xmpp:sasl-cb:0"
 ROSTER: Final = "jabber:iq:roster"
 DELAY: Final = "urn:xmpp:delay"
+STANZA_ID: Final = "urn:xmpp:sid:0"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
 # RFC 6120 4.9.3

@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from xmppd.conformance.check import expect
 from xmppd.conformance.client import Client, describe, stanza_condition
-from xmppd.conformance.names import CLIENT, ROSTER, STREAMS
+from xmppd.conformance.names import CLIENT, DELAY, ROSTER, STANZA_ID, STREAMS, XML
 from xmppd.conformance.subject import Account
 from xmppd.conformance.verdict import CouldNotTest, NotMet
 from xmppd.conformance.xmlstream import Element
@@ -256,6 +256,23 @@ def groups_of(item: Element) -> list[str]:
     return sorted(child.text for child in item.elements if child.is_("group", ROSTER))
 
 
+def contents(stanza: Element) -> list[str]:
+    """What the sender has put into a stanza, in canonical form and in the order of the alphabet.
+
+    It does not matter if a server adds its stamp or id, or says the language that holds anyway.
+    """
+    lang = stanza.get("xml:lang") or "en"  # that of the stream
+
+    def plain(child: Element) -> str:
+        given = dict(child.attributes)
+        if child.get("xml:lang") == lang:
+            del given[f"{{{XML}}}lang"]
+        return str(Element(child.namespace, child.name, given, child.children))
+
+    own = (("delay", DELAY), ("stanza-id", STANZA_ID))
+    return sorted(plain(child) for child in stanza.elements if (child.name, child.namespace) not in own)
+
+
 def state_of(item: Element | None) -> tuple[str, str | None]:
     """What an item says about the subscription: 'subscription', whose default is none, and 'ask'."""
     if item is None:
@@ -274,6 +291,18 @@ def expect_result(answer: Element) -> None:
     expect(
         answer.get("type") == "result" and not answer.elements, f"expected an empty result, but {answer} came"
     )
+
+
+def is_refused(client: Client) -> bool:
+    """Whether the server has ended the stream because of a forged address (RFC 6120 4.9.3.9)."""
+    try:
+        client.before_ping()
+    except NotMet:
+        last = client.seen[-1] if client.seen else None
+        if last is None or not last.is_("error", STREAMS) or "invalid-from" not in str(last):
+            raise
+        return True
+    return False
 
 
 # ---- what has come, and what has not

@@ -7,8 +7,8 @@ the routing table. Within an account nobody is blocked.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
 
 from xmppd._fast.route import in_block_list
 from xmppd.core import presence
@@ -35,46 +35,63 @@ async def change(
         raise StanzaError("resource-constraint", app="block_list_bytes")
     await site.records.block(account.account_id, [str(jid) for jid in add], [str(jid) for jid in remove])
 
-    user = account.jid
-    contacts, resources = _crossed(site, account, add, before, after)
-    # while there is somebody who may be told
+    user, roster = account.jid, account.roster
+
+    def crossed(
+        changed: Collection[JID], out: frozenset[bytes], into: frozenset[bytes]
+    ) -> tuple[_Crossed, _Crossed]:
+        return (
+            _crossed(site, changed, out, into, roster.subscribers, roster.shows_to),
+            _crossed(site, changed, out, into, roster.seen, roster.sees),
+        )
+
+    # while there is somebody who may be told: neither sees the other any more
+    (contacts, resources), seen = crossed(add, before, after)
     presence.hide_all(site, account, account.audience_of(contacts))
     for contact in resources:
         presence.hide(site, user, contact)
     presence.end_directed(site, user, {*contacts, *(jid.bare.norm for jid in resources)}, after)
+    lost = presence.departures(site, user, *seen)
     account.blocked = after or None
     connected = site.table.bare(user.norm)
     if connected is not None and connected.account is account:
         connected.blocked = account.blocked
-    contacts, resources = _crossed(site, account, remove, after, before)
+    (contacts, resources), seen = crossed(remove, after, before)
     presence.show_all(site, account, account.audience_of(contacts))
     for contact in resources:
         presence.show(site, user, contact)
-    if not remove:
-        return
-    heard = [
-        item.jid
-        for item in account.roster
-        if item.subscription in ("to", "both") and _between(item.jid.encode(), after, before)
-    ]
+    found = [*map(bytes.decode, seen.contacts), *(str(jid.bare) for jid in seen.resources)]
     for resource in presence.available(site, user):
-        presence.meet(site, resource, deque(heard))
+        presence.meet(site, resource, [*lost, *found])
+
+
+class _Crossed(NamedTuple):
+    """Who a change of the list is about."""
+
+    contacts: list[bytes]
+    resources: list[JID]  # of contacts that are not
 
 
 def _crossed(
-    site: Site, account: Account, changed: Collection[JID], out: frozenset[bytes], into: frozenset[bytes]
-) -> tuple[list[bytes], list[JID]]:
-    """Who is on the list `into`, not on `out`, of those that see the account's presence: contacts, resources of one."""
-    contacts = [key for key in account.roster.subscribers if _between(key, out, into)]
-    resources = [
-        jid
-        for jid in changed
-        if jid.is_full
-        and _between(jid.norm, out, into)
-        and account.roster.shows_to(jid.bare)
-        and (jid.domain not in site.hosts or site.table.full(jid.norm) is not None)
-    ]
-    return contacts, resources
+    site: Site,
+    changed: Collection[JID],
+    out: frozenset[bytes],
+    into: frozenset[bytes],
+    among: Iterable[bytes],
+    is_among: Callable[[JID], bool],
+) -> _Crossed:
+    """Which contacts `among` those of one kind, and which resources of one, are on the list `into` and not on `out`."""
+    return _Crossed(
+        [key for key in among if _between(key, out, into)] if changed else [],
+        [
+            jid
+            for jid in changed
+            if jid.is_full
+            and _between(jid.norm, out, into)
+            and is_among(jid.bare)
+            and (jid.domain not in site.hosts or site.table.full(jid.norm) is not None)
+        ],
+    )
 
 
 def _between(key: bytes, out: frozenset[bytes], into: frozenset[bytes]) -> bool:

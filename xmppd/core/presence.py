@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from functools import partial
 from typing import Final
 from xml.sax.saxutils import quoteattr
@@ -73,6 +73,7 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     _end_directed(site, sender, head, tail)
     if not sender.available:
         return
+    site.meetings.pop(sender, None)
     account: Account = sender.account.account
     status = stanza.find(ns.CLIENT, "status") if stanza is not None else None
     account.farewell = status.text()[:STATUS_CHARACTERS] if status is not None else ""
@@ -152,32 +153,44 @@ def _greet(site: Site, newcomer: Resource) -> None:
     for resource in newcomer.account.resources:
         if resource is not newcomer:
             show_presence(resource, [newcomer], newcomer.account.wire)
-    contacts: deque[str] = deque()
-    for item in account.roster:
-        if item.subscription in ("to", "both"):
-            contacts.append(item.jid)
-        if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
-            newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
-    meet(site, newcomer, contacts)
+    if account.roster.requests:
+        for item in account.roster:
+            if item.pending_in is not None and not account.blocks(JID.kept(item.jid)):
+                newcomer.send(item.pending_in)  # 3.1.3: at each initial presence until it is answered
+    meet(site, newcomer, [key.decode() for key in account.roster.seen])
 
 
-def meet(site: Site, newcomer: Resource, contacts: deque[str]) -> None:
-    """Show the presence of contacts to a resource, some at a time: the next when its stream has taken those before.
+def meet(site: Site, resource: Resource, told: Sequence[str | bytes]) -> None:
+    """Tell an available resource of others: the presence of contacts, named by their addresses, or stanzas as they are.
 
-    Thousands may have more to say than is kept for a client. Each is shown as it is when its turn comes; what it has
-    said meanwhile has gone out as any other presence.
+    Some at a time, in order, the next when its stream has taken those before: thousands may have more to say than is
+    kept for a client. A contact is shown as it is when its turn comes; what it has said meanwhile has gone out as any
+    other presence.
     """
-    conn, account = newcomer.conn, newcomer.account.account
-    if conn is None or not newcomer.available:
-        return
-    for _ in range(min(len(contacts), MET_AT_ONCE)):
-        contact = JID.kept(contacts.popleft())
-        if account.roster.sees(contact):
-            _look_up(site, newcomer, contact)
+    waiting = site.meetings.get(resource)
+    if waiting is not None:
+        waiting.extend(told)
+    elif told:
+        site.meetings[resource] = waiting = deque(told)
+        _go_on(site, resource, waiting)
+
+
+def _go_on(site: Site, resource: Resource, waiting: deque[str | bytes]) -> None:
+    conn, account = resource.conn, resource.account.account
+    if conn is None or site.meetings.get(resource) is not waiting:
+        return  # it is not available any more
+    for _ in range(min(len(waiting), MET_AT_ONCE)):
+        of = waiting.popleft()
+        if isinstance(of, bytes):
+            resource.send(of)
+        elif account.roster.sees(contact := JID.kept(of)):
+            _look_up(site, resource, contact)
         if conn.pending_out > MET_AT_ONCE_BYTES:
             break
-    if contacts:
-        conn.when_taken(partial(asyncio.get_running_loop().call_soon, meet, site, newcomer, contacts))
+    if waiting:
+        conn.when_taken(partial(asyncio.get_running_loop().call_soon, _go_on, site, resource, waiting))
+    else:
+        del site.meetings[resource]
 
 
 def _look_up(site: Site, newcomer: Resource, contact: JID) -> None:
@@ -245,7 +258,11 @@ def answer_probe(site: Site, prober: JID, asked: JID, id_: str | None, to: Resou
             else:
                 to.send(presence_xml("unsubscribed", contact, prober, id_))  # 8-9.a
             return
-        shown = [r for r in available(site, contact) if asked.is_bare or r.jid == asked]
+        shown = [
+            r
+            for r in available(site, contact)
+            if (asked.is_bare or r.jid == asked) and not (isinstance(to, Resource) and separated(r, to))
+        ]
         for resource in shown:
             if asked.is_full:
                 to.send(presence_xml(None, asked, prober, id_))
@@ -379,3 +396,19 @@ def hide_all(site: Site, account: Account, to: Audience) -> None:
     """As `hide`, to many."""
     for resource in available(site, account.jid):
         _tell_all(site, resource, to, *_goodbye(resource))
+
+
+def departures(site: Site, user: JID, contacts: Sequence[bytes], resources: Sequence[JID]) -> list[bytes]:
+    """Unavailable presence of these contacts and resources, for an account that has seen them so far."""
+    found = []
+    for contact in map(JID.kept, contacts):
+        connected = site.table.bare(contact.norm)
+        if contact.domain not in site.hosts:
+            found.append(presence_xml("unavailable", contact, user))
+        elif connected is not None and connected.account.shows_to(user):
+            found += [presence_xml("unavailable", r.jid, user) for r in connected.resources if r.available]
+    for jid in resources:
+        resource = site.table.full(jid.norm)
+        if resource is None or (resource.available and resource.account.account.shows_to(user)):
+            found.append(presence_xml("unavailable", jid, user))
+    return found

@@ -70,7 +70,7 @@ _NOBODY: list[bytes] = []
 class Roster:
     """The items of one account by normalized contact address."""
 
-    __slots__ = ("_bytes", "_items", "_subscribers", "listed", "requests", "version")
+    __slots__ = ("_bytes", "_items", "_seen", "_subscribers", "listed", "requests", "version")
 
     def __init__(self, version: int, items: Iterable[RosterItem]) -> None:
         self.version = version
@@ -80,6 +80,7 @@ class Roster:
         # most rosters of a large site are small, many are empty: those share what they hold
         self._items = {item.jid.encode(): item for item in items} or _NO_ITEMS
         self._subscribers: list[bytes] | None = None
+        self._seen: list[bytes] | None = None
         for item in self._items.values():
             self._count(item, 1)
 
@@ -139,7 +140,7 @@ class Roster:
         self._count(self._items.get(key), -1)
         self._items[key] = item
         self._count(item, 1)
-        self._subscribers = None
+        self._subscribers = self._seen = None
         self.version = version
 
     def remove(self, item: RosterItem, version: int) -> None:
@@ -147,7 +148,7 @@ class Roster:
         self._count(self._items.pop(item.jid.encode(), None), -1)
         if not self._items:
             self._items = _NO_ITEMS
-        self._subscribers = None
+        self._subscribers = self._seen = None
         self.version = version
 
     @property
@@ -158,6 +159,15 @@ class Roster:
                 key for key, item in self._items.items() if item.subscription in ("from", "both")
             ] or _NOBODY
         return self._subscribers
+
+    @property
+    def seen(self) -> list[bytes]:
+        """Normalized addresses of the contacts whose presence the account sees (to or both). Do not change it."""
+        if self._seen is None:
+            self._seen = [
+                key for key, item in self._items.items() if item.subscription in ("to", "both")
+            ] or _NOBODY
+        return self._seen
 
     def sees(self, contact: JID) -> bool:
         """Whether the account is subscribed to the contact's presence (to or both)."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable
 from typing import Protocol
 
 from xmppd._fast.conn import Conn
 from xmppd._fast.route import Resource
 from xmppd.core import presence
+from xmppd.core.accounts import Account
 from xmppd.core.site import Site
 from xmppd.core.turn import Held
 from xmppd.errors import StanzaError, StreamError
@@ -28,18 +30,31 @@ class Sessions:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    async def bind(
+    def bind(
         self, account_jid: JID, resource: str | None, conn: Conn, lang: bytes | None, session: Session
-    ) -> Resource:
-        """Bind a resource to a stream (RFC 6120 7.6, 7.7).
+    ) -> Resource | Awaitable[Resource]:
+        """Bind a resource to a stream (RFC 6120 7.6, 7.7): at once if the account is in memory.
 
         Without a wish, or with one that another stream holds, see below. Raises StanzaError: bad-request for what is
         no resourcepart (7.7.2.1), resource-constraint beyond the sessions allowed (7.7.2.2).
         """
-        site = self.site
-        account = await site.accounts.load(account_jid)
+        account = self.site.accounts.get(account_jid)
+        if account is None:
+            return self._load_and_bind(account_jid, resource, conn, lang, session)
+        return self._bind(account, resource, conn, lang, session)
+
+    async def _load_and_bind(
+        self, account_jid: JID, resource: str | None, conn: Conn, lang: bytes | None, session: Session
+    ) -> Resource:
+        account = await self.site.accounts.load(account_jid)
         if account is None:
             raise StanzaError("not-allowed", "the account is gone")
+        return self._bind(account, resource, conn, lang, session)
+
+    def _bind(
+        self, account: Account, resource: str | None, conn: Conn, lang: bytes | None, session: Session
+    ) -> Resource:
+        site = self.site
         try:
             # 4-*: at least 128 random bits, so that a resource cannot be guessed (RFC 6120 7.6)
             jid = account.jid.with_resource(resource if resource is not None else secrets.token_urlsafe(16))

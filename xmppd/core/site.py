@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from xmppd._fast.route import RouteTable
+from xmppd._fast.route import Resource, RouteTable
 from xmppd.core.acceptance import Acceptance
 from xmppd.core.accounts import Accounts, Records, Refused
 from xmppd.core.activity import LastActivity
@@ -84,6 +85,8 @@ class Site:
         self.activity = LastActivity(self, records)
         self.offline = Offline(self, records)
         self.messages = Messages(self)
+        # what available resources are still to be told of others, see `presence.meet`
+        self.meetings: dict[Resource, deque[str | bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.configure(settings)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -44,10 +44,10 @@ class Core(Protocol):
     def table(self) -> RouteTable:
         """The routing table, for the relaying that needs no decision."""
 
-    async def bind(
+    def bind(
         self, account: JID, resource: str | None, conn: Conn, lang: bytes | None, session: Session
-    ) -> Resource:
-        """Bind a resource; raises StanzaError."""
+    ) -> Resource | Awaitable[Resource]:
+        """Bind a resource, at once if nothing has to be read for it; raises StanzaError."""
 
     def unbind(self, resource: Resource) -> None:
         """The stream of a resource ends."""
@@ -208,6 +208,30 @@ class Source:
         self.connections = 0
 
 
+class ChannelBindings(Mapping[str, bytes]):
+    """The channel bindings of an open TLS connection; most streams never ask for their data."""
+
+    __slots__ = ("_conn",)
+
+    def __init__(self, conn: Conn) -> None:
+        self._conn = conn
+
+    def __getitem__(self, kind: str) -> bytes:
+        data = self._conn.channel_binding(kind)
+        if data is None:
+            raise KeyError(kind)
+        return data
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._conn.channel_binding_types
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._conn.channel_binding_types)
+
+    def __len__(self) -> int:
+        return len(self._conn.channel_binding_types)
+
+
 def _served_name(sni: str) -> str:
     """A server name as domains are compared: it comes in A-labels (RFC 6066 3)."""
     try:
@@ -239,9 +263,6 @@ class Session(Deadline):
         self.pinged_at = 0  # tick of the last ping; bytes that came since have an equal or later one
         self._expire_in(policy.times.negotiation_s)
 
-    def __hash__(self) -> int:
-        return id(self) >> 4
-
     # what the wire calls
 
     def header(self, header: StreamHeader) -> None:
@@ -270,10 +291,7 @@ class Session(Deadline):
     def tls_open(self) -> None:
         """The TLS handshake is done."""
         conn = self.wire.conn
-        info = conn.info()
-        facts = act.TLSFacts(
-            info.version if info is not None else "", conn.channel_bindings(), tuple(conn.peer_chain())
-        )
+        facts = act.TLSFacts(conn.tls_version, ChannelBindings(conn), tuple(conn.peer_chain()))
         self._run(self.stream.tls_open(facts))
 
     def closed(self, reason: str) -> None:
@@ -398,24 +416,24 @@ class Session(Deadline):
     def _bind(self, action: act.Bind) -> None:
         lang = self.stream.lang.encode() if self.stream.lang is not None else None
 
-        async def bind() -> Resource | StanzaError:
-            try:
-                return await self.service.core.bind(
-                    action.account, action.resource, self.wire.conn, lang, self
-                )
-            except StanzaError as error:
-                return error
+        try:
+            bound = self.service.core.bind(action.account, action.resource, self.wire.conn, lang, self)
+        except StanzaError as error:
+            self._run(self.stream.bind_failed(error))
+            return
+        if isinstance(bound, Resource):
+            self._run(self._bound(bound))
+        else:
+            self._wait(bound, self._bound)
 
-        def bound(result: Resource | StanzaError) -> list[act.Action]:
-            if isinstance(result, StanzaError):
-                return self.stream.bind_failed(result)
-            self.resource = result
-            actions = self.stream.bound(result.jid)
-            if not self.stream.is_open:  # it began to close meanwhile
-                self._leave()
-            return actions
-
-        self._wait(bind(), bound)
+    def _bound(self, result: Resource | StanzaError) -> list[act.Action]:
+        if isinstance(result, StanzaError):
+            return self.stream.bind_failed(result)
+        self.resource = result
+        actions = self.stream.bound(result.jid)
+        if not self.stream.is_open:  # it began to close meanwhile
+            self._leave()
+        return actions
 
     def _opened(self, _action: act.Opened) -> None:
         assert self.resource is not None
@@ -442,7 +460,8 @@ class Session(Deadline):
         counter = act.NOTES[action.event]
         if counter is not None:
             count(counter)
-        log.info(action.event, extra=self._fields(**action.fields))
+        if log.isEnabledFor(logging.INFO):
+            log.info(action.event, extra=self._fields(**action.fields))
         if action.event in act.BAD_INPUT and action.fields.get("condition") not in act.OUR_CONDITIONS:
             # of all peers together: once for each kind and `log.repeat_s`, with how often it came
             told = {name: action.fields[name] for name in ("condition", "text") if name in action.fields}
@@ -460,7 +479,7 @@ class Session(Deadline):
             try:
                 try:
                     result = await question
-                except SaslFailure as failure:  # what the store says of itself (3-23.10)
+                except (SaslFailure, StanzaError) as failure:  # what the store says of itself (3-23.10)
                     result = failure
                 self.service.waiting.pop(self, None)
                 self._run(then(result))

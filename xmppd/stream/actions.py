@@ -8,8 +8,9 @@ reading stops until the answer is given.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from xmppd._fast.reader import Stanza
@@ -18,25 +19,21 @@ if TYPE_CHECKING:
 Timer = Literal["negotiation", "close"]
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True, gc=False):
     """Write `data`. What stands in one Send goes out in one piece (UC 1-34, 1-36, 2-3)."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StartTLS:
+class StartTLS(Struct, frozen=True, gc=False):
     """Begin the TLS handshake as server behind what was sent; answered by `tls_open`, or by `eof`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Struct, frozen=True, gc=False):
     """A new stream begins on this connection: the reader starts anew, with what it has not read (4.3.3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class LookUp:
+class LookUp(Struct, frozen=True, gc=False):
     """The SCRAM keys of an account are wanted; answered by `credentials`.
 
     `username` is prepared where it can be; a name that cannot be is given as it came (and exists nowhere).
@@ -48,25 +45,25 @@ class LookUp:
     mechanism: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(Struct, frozen=True, gc=False):
     """A password is to be checked; answered by `verified`."""
 
     username: str
     domain: str
-    password: str = field(repr=False)
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Verify({self.username!r}, {self.domain!r}, ...)"
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticated:
+class Authenticated(Struct, frozen=True, gc=False):
     """The stream belongs to `account` (a bare JID) from here on."""
 
     account: JID
     mechanism: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(Struct, frozen=True, gc=False):
     """A resource is wanted: `resource` is prepared, None leaves the choice to the server.
 
     Answered by `bound` or `bind_failed`.
@@ -76,22 +73,19 @@ class Bind:
     resource: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True, gc=False):
     """Negotiation is complete; `jid` is the full JID of the connected resource."""
 
     jid: JID
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(Struct, frozen=True, gc=False):
     """A stanza of an open stream, for the router, which stamps its `from` (5-4)."""
 
     stanza: Stanza
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True, gc=False):
     """Our closing tag is out: nothing may be written any more, what arrives is still read (4.4; 1-18).
 
     With `await_peer` the peer's closing tag is awaited, at most for the close time-out (then
@@ -101,13 +95,11 @@ class Close:
     await_peer: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(Struct, frozen=True, gc=False):
     """Flush, TLS close_notify, FIN; the connection ends without waiting for more XML."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True, gc=False):
     """Something worth a log line: `event` is one of NOTES, `fields` never hold a password or a body."""
 
     event: str
@@ -158,16 +150,15 @@ OUR_CONDITIONS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TLSFacts:
+class TLSFacts(Struct, frozen=True, gc=False):
     """What the TLS layer knows once its handshake is done.
 
-    `version` as OpenSSL prints it ("TLSv1.3"); `channel_bindings`: type name -> data (RFC 9266, RFC 5929);
-    `peer_chain`: DER certificates, the peer's own first.
+    `version` as OpenSSL prints it ("TLSv1.3"); `channel_bindings`: type name -> data (RFC 9266, RFC 5929), made when it
+    is asked for; `peer_chain`: DER certificates, the peer's own first.
     """
 
     version: str
-    channel_bindings: Mapping[str, bytes] = field(default_factory=dict)
+    channel_bindings: Mapping[str, bytes] = {}
     peer_chain: tuple[bytes, ...] = ()
 
 

@@ -153,8 +153,7 @@ class _Negotiation:
 
     @property
     def bindings(self) -> Mapping[str, bytes]:
-        known = self.tls.channel_bindings if self.tls else {}
-        return {kind: known[kind] for kind in sasl.CHANNEL_BINDINGS if kind in known}
+        return self.tls.channel_bindings if self.tls else {}
 
 
 class C2SStream:
@@ -305,11 +304,12 @@ class C2SStream:
             voluntary = self._hosts[opening.host].features
             return [Send(response + features.to_bind(self._settings.session, voluntary))]
         secured = talk.tls is not None
-        talk.offered = sasl.offered(self._settings.mechanisms, secured, talk.bindings)
+        known = talk.bindings
+        bindings = tuple(kind for kind in sasl.CHANNEL_BINDINGS if kind in known)
+        talk.offered = sasl.offered(self._settings.mechanisms, secured, bool(bindings))
         if secured:
             self.state = State.LOGIN
-            plus = any(sasl.MECHANISMS[name].plus for name in talk.offered)
-            bindings = tuple(talk.bindings) if plus else ()
+            bindings = bindings if sasl.any_plus(talk.offered) else ()
             return [Send(response + features.to_log_in(talk.offered, bindings, self._settings.sasl_required))]
         self.state = State.PLAIN
         if self._settings.tls_required:
@@ -383,9 +383,8 @@ class C2SStream:
             data = _data(element)
         except SaslFailure as failure:
             return self._failed(failure)
-        plus_offered = any(sasl.MECHANISMS[name].plus for name in talk.offered)
         domain = talk.opening.host if talk.opening else ""
-        exchange = mechanism.begin(sasl.Surroundings(domain, talk.bindings, plus_offered))
+        exchange = mechanism.begin(sasl.Surroundings(domain, talk.bindings, sasl.any_plus(talk.offered)))
         talk.exchange = exchange
         if data is None:  # all our mechanisms let the client speak first
             return self._advance(lambda: sasl.Challenge(b""))

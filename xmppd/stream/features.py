@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from xmppd import ns
@@ -17,13 +17,13 @@ def _starttls(required: bool) -> str:
     return f"<starttls xmlns='{ns.TLS}'>{inner}</starttls>"  # 1-9.1, 2-4
 
 
-def _mechanisms(names: Sequence[str], flagged: bool) -> str:
+def _mechanisms(names: tuple[str, ...], flagged: bool) -> str:
     listed = "".join(f"<mechanism>{name}</mechanism>" for name in names)
     required = "<required/>" if flagged else ""
     return f"<mechanisms xmlns='{ns.SASL}'>{listed}{required}</mechanisms>" if names else ""
 
 
-def _channel_bindings(types: Sequence[str]) -> str:
+def _channel_bindings(types: tuple[str, ...]) -> str:
     listed = "".join(f"<channel-binding type='{name}'/>" for name in types)
     return f"<sasl-channel-binding xmlns='{ns.SASL_CB}'>{listed}</sasl-channel-binding>" if types else ""
 
@@ -32,12 +32,18 @@ def _features(*children: str) -> bytes:
     return f"<stream:features>{''.join(children)}</stream:features>".encode()
 
 
-def in_clear(required: bool, mechanisms: Sequence[str]) -> bytes:
+# each is the same for nearly all streams
+_once: Final = lru_cache(maxsize=64)
+
+
+@_once
+def in_clear(required: bool, mechanisms: tuple[str, ...]) -> bytes:
     """Before TLS: STARTTLS, and `mechanisms` where it is voluntary (2-4: there are none if it is required)."""
     return _features(_starttls(required), _mechanisms(mechanisms, flagged=False))
 
 
-def to_log_in(mechanisms: Sequence[str], bindings: Sequence[str], flagged: bool) -> bytes:
+@_once
+def to_log_in(mechanisms: tuple[str, ...], bindings: tuple[str, ...], flagged: bool) -> bytes:
     """After TLS: SASL, and with which channel bindings (2-9.c, 3-6; XEP-0440).
 
     `flagged` adds the `<required/>` that UC asks of server streams and allows here (3-6, 3-16).
@@ -45,6 +51,7 @@ def to_log_in(mechanisms: Sequence[str], bindings: Sequence[str], flagged: bool)
     return _features(_channel_bindings(bindings), _mechanisms(mechanisms, flagged))
 
 
+@_once
 def to_bind(session: bool, voluntary: bytes) -> bytes:
     """After login: bind, the legacy session (RFC 3921 3, here a voluntary no-op), what the domain adds
     (3-13).

@@ -16,7 +16,10 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from xmppd import ns
 from xmppd.errors import StreamError
@@ -46,8 +49,7 @@ class HostFacts:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True, gc=False):
     """What is taken over from a client's header; `error` is the first rule it breaks."""
 
     host: str
@@ -77,8 +79,10 @@ def _domain(address: str | None) -> str | None:
 
 
 def _address(address: str | None) -> JID | None:
+    if address is None:
+        return None
     try:
-        return JID.parse(address or "", allow_unassigned=True).bare
+        return JID.parse(address, allow_unassigned=True).bare
     except JIDError:
         return None
 
@@ -128,18 +132,17 @@ def lookup_language(wanted: str | None, languages: Sequence[str]) -> str:
     return languages[0]
 
 
+@lru_cache(maxsize=64)
+def _around_id(host: str, lang: str) -> tuple[bytes, bytes]:
+    """A response header up to the id, and behind the `to`: the same for all streams of a host."""
+    from_ = JID.parse(host).wire if host else b""
+    begin = b"<?xml version='1.0'?><stream:stream from='" + from_ + b"' id='"
+    namespaces = f"xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'"
+    return begin, f"' version='1.0' xml:lang='{lang}' {namespaces}>".encode()
+
+
 def response_header(host: str, to: JID | None, lang: str) -> bytes:
     """A complete response header with a new id; `to` is shown as a bare JID (1-7, 1-24, 1-25, 1-27, 1-28)."""
-    from_ = JID.parse(host).wire if host else b""
-    return b"".join(
-        (
-            b"<?xml version='1.0'?><stream:stream from='",
-            from_,
-            b"' id='",
-            new_stream_id().encode(),
-            b"' to='" + to.bare.wire if to is not None else b"",
-            b"' version='1.0' xml:lang='",
-            lang.encode(),
-            f"' xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}'>".encode(),
-        )
-    )
+    begin, end = _around_id(host, lang)
+    named = b"' to='" + to.bare.wire if to is not None else b""
+    return begin + new_stream_id().encode() + named + end

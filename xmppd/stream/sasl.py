@@ -19,8 +19,10 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from xmppd.errors import SaslFailure
 from xmppd.jid import JID, JIDError, prep_local
@@ -40,15 +42,13 @@ VERDICTS: Final[dict[str, str | None]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Struct, frozen=True, gc=False):
     """Send `data`, then wait for the client's response."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(Struct, frozen=True, gc=False):
     """The client is `account`; `data` goes into `<success/>`, None if the mechanism has none."""
 
     account: JID
@@ -58,8 +58,7 @@ class Proven:
 Step: TypeAlias = Challenge | LookUp | Verify | Proven
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, gc=False):
     """What an exchange needs to know of the stream.
 
     `bindings`: channel binding type -> data; `plus_offered`: whether a -PLUS mechanism was among those
@@ -267,11 +266,11 @@ class Scram:
     def _final(self, data: bytes, credentials: Credentials) -> Step:
         final = _match(_CLIENT_FINAL, data)
         proof = _inner_base64(final["proof"])
-        if len(proof) != hashlib.new(self._hash).digest_size:
+        if len(proof) != len(credentials.stored_key):
             raise SaslFailure("malformed-request")
         message = f"{self._auth_message},{final['unproven']}".encode()
         signature = hmac.digest(credentials.stored_key, message, self._hash)
-        client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
+        client_key = (int.from_bytes(proof) ^ int.from_bytes(signature)).to_bytes(len(proof))
         same_channel = hmac.compare_digest(_inner_base64(final["binding"]), self._binding)
         same_nonce = hmac.compare_digest(final["nonce"], self._nonce)
         proven = hmac.compare_digest(hashlib.new(self._hash, client_key).digest(), credentials.stored_key)
@@ -294,8 +293,7 @@ def _inner_base64(text: str) -> bytes:
 # --- registry ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Mechanism:
+class Mechanism(Struct, frozen=True):
     """A row of the registry.
 
     `hash` for hashlib, "" where there is none; `keys`: the name that `LookUp` asks for; `plus`: binds to the
@@ -327,10 +325,20 @@ MECHANISMS: Final[dict[str, Mechanism]] = {
 }
 
 
-def offered(configured: tuple[str, ...], secured: bool, bindings: Mapping[str, bytes]) -> tuple[str, ...]:
-    """The mechanisms of `configured` that can be used on a stream, in that order (6.3.4)."""
+@lru_cache(maxsize=64)
+def offered(configured: tuple[str, ...], secured: bool, binds: bool) -> tuple[str, ...]:
+    """The mechanisms of `configured` that can be used on a stream, in that order (6.3.4).
+
+    `binds`: whether the TLS layer gives a channel binding.
+    """
     return tuple(
         name
         for name in configured
-        if (secured or not MECHANISMS[name].needs_tls) and (bindings or not MECHANISMS[name].plus)
+        if (secured or not MECHANISMS[name].needs_tls) and (binds or not MECHANISMS[name].plus)
     )
+
+
+@lru_cache(maxsize=64)
+def any_plus(names: tuple[str, ...]) -> bool:
+    """Whether one of the mechanisms binds to the channel."""
+    return any(MECHANISMS[name].plus for name in names)

@@ -185,8 +185,13 @@ void tls_notify(tls_link *l) {
 
 /* -- the pool's job ------------------------------------------------------------------------------------------------------ */
 
-static void step(hs_job *j) {
-    tls_job *t = (tls_job *)j;
+int tls_is_light(const tls_link *l) {
+    unsigned char finished[1];
+    return l->flags & TLS_F_SERVER && SSL_version(l->ssl) >= TLS1_3_VERSION &&
+           !(SSL_get_verify_mode(l->ssl) & SSL_VERIFY_PEER) && SSL_get_finished(l->ssl, finished, sizeof finished);
+}
+
+void tls_job_run(tls_job *t) {
     tls_link *l = t->link;
     l->in = t->in.p + t->used;
     l->in_len = t->in.len - t->used;
@@ -198,6 +203,10 @@ static void step(hs_job *j) {
     l->out = NULL;
     /* or they sit in this thread for ever */
     ERR_clear_error();
+}
+
+static void step(hs_job *j) {
+    tls_job_run((tls_job *)j);
 }
 
 tls_job *tls_job_new(tls_link *l, void *owner) {

@@ -69,6 +69,10 @@ typedef struct tls_job {
 } tls_job;
 
 tls_job *tls_job_new(tls_link *, void *owner);
+/* Do it here. */
+void tls_job_run(tls_job *);
 void tls_job_free(tls_job *);
+/* Whether the step that is left needs no public-key operation: a TLS 1.3 client's Finished, behind no certificate. */
+int tls_is_light(const tls_link *);
 
 #endif

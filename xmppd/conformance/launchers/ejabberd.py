@@ -51,12 +51,20 @@ class Ejabberd(Scratch):
 
     system: ClassVar[str] = "ejabberd"
     config_name: ClassVar[str] = "ejabberd.yml"
+    known: ClassVar[frozenset[str]] = frozenset(
+        (
+            "accounts-unreachable", "idle-timeout", "max-stanza-bytes", "negotiation-timeout", "sasl-mechanisms",
+            "sessions-per-account", "starttls-required",
+        )
+    )  # fmt: skip
     lacking: ClassVar[Mapping[str, str]] = {
         "sasl-retries": "mod_fail2ban counts failures by address, not by stream, and then locks the address out",
         "close-timeout": "how long it waits for the closing tag is fixed",
         "unfinished-bytes": "it limits each stanza, not all of them together",
         "dscp": "it leaves that to the operating system",
         "mechanisms-too-weak": "what is disabled is unknown, for all accounts",
+        "storage-locked": "rosters and messages are in a database of its own, in the same process",
+        "roster-items": "rosters are not limited",
     }
 
     def __init__(self) -> None:
@@ -84,10 +92,10 @@ class Ejabberd(Scratch):
             "starttls": True,
             "starttls_required": settings.get("starttls-required", True),
             "cafile": str(self._authority.ca_file),  # of clients
-            "max_stanza_size": settings.get("max-stanza-bytes", 262_144),
+            "max_stanza_size": settings.get("max-stanza-bytes", 262_144) + 1,  # the first that is refused
             **TLS,
         }
-        modules: dict[str, Any] = {name: {} for name in MODULES}
+        modules: dict[str, Any] = {name: {} for name in MODULES} | {"mod_roster": {"versioning": True}}
         if (idle := settings.get("idle-timeout")) is not None:
             half = max(1, math.ceil(idle / 2))  # it counts in seconds
             modules["mod_ping"] = {

@@ -24,7 +24,8 @@ class Scratch(ABC):
 
     system: ClassVar[str]
     config_name: ClassVar[str]
-    lacking: ClassVar[Mapping[str, str]]  # settings that the server has not, and why
+    known: ClassVar[frozenset[str]]  # settings that `written` can write
+    lacking: ClassVar[Mapping[str, str]]  # those that the server has not, and why
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.system.lower()}-conformance-"))
@@ -81,8 +82,9 @@ class Scratch(ABC):
     def _configuration(self, settings: Settings) -> str:
         given = {name: value for name, value in settings.items() if value is not None and name != "ipv4"}
         for name in given:
-            if name in self.lacking:
-                raise Unsupported(f"{self.system} has no setting for {name}: {self.lacking[name]}")
+            if name not in self.known | {"client-port"}:
+                why = self.lacking.get(name, "there is no such setting")
+                raise Unsupported(f"{self.system} has no setting for {name}: {why}")
         port = given.pop("client-port", None)
         self.port = port or self._own_port
         self.addresses = self.loopback if port is None else [self._own_address]
