@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -21,6 +22,7 @@ PEOPLE: Final = ("alice@localhost", "bob@localhost")
 XMPP_PORT: Final = 5222
 # a listener as `xmppd init` writes it; one that somebody added to is left alone
 LISTENER: Final = re.compile(r'^\[\[listeners\]\]\nkind = "c2s"\naddress = ".*"\n(?:\n|\Z)', re.MULTILINE)
+ACCOUNT: Final = re.compile(r"([^\s@]+@[^\s@]+)\t([^\x00-\x1f\x7f]+)")  # a line of .run/accounts
 SYSTEM_CA: Final = "/usr/local/share/ca-certificates/xmppd-run.crt"
 
 
@@ -35,15 +37,25 @@ def alone() -> None:
 
 
 def prepare() -> LocalServer:
-    """The server of .run/, made at the first start.
+    """The server of .run/, made at the first start; what is missing later is made again, what is there stays.
 
     It listens on 5222 or the next port that is free now, at the loopback addresses there are now: IPv6 comes and goes.
     """
     hosts = loopback_hosts()
     server = LocalServer(STATE, free_port(hosts, XMPP_PORT), hosts)
-    if not server.config.exists():
-        server.init("localhost")
-    text = server.config.read_text()
+    made = [server.config, server.ca, *(STATE / "tls" / f"localhost.{kind}" for kind in ("pem", "key"))]
+    missing = [path for path in made if not path.exists()]
+    if missing:
+        config = server.config.read_bytes() if server.config.exists() else None
+        server.init("localhost", extra=[] if missing == made else ["--force"])
+        if config is not None:
+            server.config.write_bytes(config)
+        if missing != made:
+            print(f"made again, for it was missing: {', '.join(map(str, missing))}", file=sys.stderr)
+    try:
+        text = server.config.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ServerError(f"{server.config} is not UTF-8; remove it and another is made") from None
     listeners = "".join(
         f'[[listeners]]\nkind = "c2s"\naddress = "{endpoint(host, server.port)}"\n\n' for host in hosts
     )
@@ -55,15 +67,20 @@ def prepare() -> LocalServer:
 
 
 def accounts(server: LocalServer) -> dict[str, str]:
-    """The passwords as .run/accounts has them; who is missing there or in the server is made."""
-    known = (
-        dict(line.split("\t", 1) for line in ACCOUNTS.read_text().splitlines()) if ACCOUNTS.exists() else {}
-    )
+    """The passwords as .run/accounts has them; who is missing there or in the server is made.
+
+    A file that is damaged is kept under another name: whose password cannot be read any more gets a new one.
+    """
+    known, damaged = _known()
     passwords = {jid: known.get(jid) or new_password() for jid in PEOPLE}
-    if passwords != known:
+    if damaged or not passwords.items() <= known.items():
+        if damaged:
+            kept = ACCOUNTS.with_name("accounts.damaged")
+            ACCOUNTS.replace(kept)
+            print(f"{ACCOUNTS} was damaged: made again; what stood there is in {kept}", file=sys.stderr)
         with open(os.open(ACCOUNTS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             os.fchmod(file.fileno(), 0o600)
-            file.writelines(f"{jid}\t{password}\n" for jid, password in passwords.items())
+            file.writelines(f"{jid}\t{password}\n" for jid, password in {**known, **passwords}.items())
     there = server.xmppd("user", "list", "--json")
     in_server = {entry["jid"] for entry in json.loads(there)}
     for jid, password in passwords.items():
@@ -72,6 +89,17 @@ def accounts(server: LocalServer) -> dict[str, str]:
         elif jid not in known:
             server.xmppd("user", "passwd", jid, "--password-stdin", stdin=password + "\n")
     return passwords
+
+
+def _known() -> tuple[dict[str, str], bool]:
+    """Address -> password as .run/accounts has them, and whether there is something else in it too."""
+    lines = ACCOUNTS.read_bytes().splitlines() if ACCOUNTS.exists() else []
+    known: dict[str, str] = {}
+    for line in lines:
+        with contextlib.suppress(UnicodeDecodeError):
+            if match := ACCOUNT.fullmatch(line.decode()):
+                known[match[1]] = match[2]
+    return known, len(known) < len(lines)
 
 
 def fingerprints(server: LocalServer) -> dict[str, str]:
@@ -142,7 +170,8 @@ def main() -> int:
         print("\nstopping ...", file=sys.stderr)
         return server.stop() if server else 0
     except (ServerError, OSError) as what:
-        print(f"scripts/run: {what}", file=sys.stderr)
+        why = f"{what.filename}: {what.strerror}" if isinstance(what, OSError) and what.filename else what
+        print(f"scripts/run: {why}", file=sys.stderr)
         if server:
             server.stop()
         return 1

@@ -66,7 +66,7 @@ def _data(config: Config) -> Iterator[Unmet]:
 def _listeners(config: Config) -> Iterator[Unmet]:
     with contextlib.ExitStack() as opened:
         for index, listener in enumerate(config.listeners):
-            if listener.kind != "c2s":
+            if listener.kind not in configuration.SERVED:
                 continue
             try:
                 for sock in listen(config, listener):

@@ -249,7 +249,7 @@ class Server:
     def _listen(self) -> None:
         config = self.config
         for number, listener in enumerate(config.listeners):
-            if listener.kind != "c2s":
+            if listener.kind not in configuration.SERVED:
                 self.health.report(
                     "listener-not-served",
                     f"other servers cannot connect to {listener.address}: server-to-server streams are not served yet",

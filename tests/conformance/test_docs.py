@@ -53,6 +53,8 @@ def test_the_page_from_top_to_bottom(tmp_path: Path) -> None:
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
+    first = said[: said.index("\nall: ")]
+    assert all("not permitted" in line for line in first.splitlines() if "could not test:" in line)
     verdicts = (tmp_path / "verdicts").read_text(encoding="utf-8")
     assert " not met" not in verdicts
     untested = [line for line in verdicts.splitlines() if "could not test:" in line]

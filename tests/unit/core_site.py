@@ -275,10 +275,15 @@ class CoreSite:
 
     async def login(self, name: str, resource: str | None = None) -> FakeClient:
         client = self.connection()
-        account = JID.parse(f"{name}@{HOST}")
-        bound = self.sessions.bind(account, resource, client.conn, None, client)
-        client.resource = bound if isinstance(bound, Resource) else await bound
+        await self.bind(client, name, resource)
         return client
+
+    async def bind(
+        self, client: FakeClient, name: str, resource: str | None = None, lang: bytes | None = None
+    ) -> None:
+        account = JID.parse(f"{name}@{HOST}")
+        bound = self.sessions.bind(account, resource, client.conn, lang, client)
+        client.resource = bound if isinstance(bound, Resource) else await bound
 
     def federate(self) -> FakeRemote:
         """From now on other servers can be reached."""

@@ -358,6 +358,22 @@ async def test_who_is_blocked_sees_the_account_go_and_come(who):
 
 
 @in_loop
+async def test_a_blocked_resource_learns_nothing_by_a_probe_of_its_account():
+    async with CoreSite(NAMES) as core:
+        ann, ben = await friends(core)
+        await block(core, ann, ben.jid)
+        other = await core.login("ben")
+        other.send("<presence/>")
+        await core.settle()
+        ben.raw(), other.raw()
+        for client in (ben, other):
+            client.send(f"<presence type='probe' to='{ann.bare}'/>")
+        await core.settle()
+        assert presences(ben) == [(ann.bare, "unavailable")]
+        assert presences(other) == [(ann.jid, None)]
+
+
+@in_loop
 async def test_who_leaves_while_blocked_is_no_ghost_afterwards():
     async with CoreSite(NAMES) as core:
         ann, ben = await friends(core)

@@ -223,6 +223,19 @@ def test_init_with_a_directory_in_place_of_a_file(site: Path, call: Call, there:
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    "domain",
+    [".".join(["a" * 63] * 3 + ["a" * size]) for size in (50, 51, 59, 60, 61)]
+    + [".".join(["\u00fc" * 30] * number) for number in (3, 4, 5)]
+    + ["\u00fc" * 57],
+    ids=["242", "243", "251", "252", "253", "182 in UTF-8", "243 in UTF-8", "304 in UTF-8", "one label"],
+)
+def test_the_longest_domains_have_files(tmp_path: Path, call: Call, domain: str) -> None:
+    done = call("init", tmp_path, "--domain", domain, "--c2s", "127.0.0.1:0")
+    assert (done.status, done.err) == (0, "")
+    assert call("-c", tmp_path / "xmppd.toml", "check", "--json").data["found"] == []
+
+
 def test_init_with_rubbish_for_a_ca(site: Path, call: Call) -> None:
     (site.parent / "tls" / "ca.pem").write_text("rubbish")
     done = call("init", site.parent, "--domain", "localhost", "--force")
@@ -533,6 +546,9 @@ def test_run_names_what_is_in_its_way(site: Path, there: str) -> None:
         (["nonsense"], 'there is no command "nonsense"; known are bench, check, conformance, dns, init'),
         (["statsu"], 'there is no command "statsu"; did you mean "status"?'),
         (["-c", "x", "user", "lst"], 'there is no command "lst"; did you mean "list"?'),
+        (["-c", "x", "stop", "--timeout", "soon"], '"soon" is no number of seconds from 0 to 86400'),
+        (["-c", "x", "stop", "--timeout", "nan"], '"nan" is no number of seconds'),
+        (["-c", "x", "stop", "--timeout", "-1"], '"-1" is no number of seconds'),
         (["user", "list"], "which server? Write: xmppd -c FILE user list"),
         (["check"], "which server? Write: xmppd -c FILE check"),
         (["-c", "x", "user", "add"], "JID"),
@@ -552,8 +568,48 @@ def test_wrong_usage_is_status_2(call: Call, words: list[str], sentence: str) ->
     assert sentence in done.err
 
 
-def test_no_words_show_help(call: Call) -> None:
-    assert call().status == 2
+@pytest.mark.parametrize(
+    "words", [[], ["-c", "x"], ["user"], ["-c", "x", "user"], ["session"], ["conformance"]]
+)
+def test_a_command_that_is_missing(call: Call, words: list[str]) -> None:
+    done = call(*words)
+    assert (done.status, done.out, one_sentence(done.err)) == (2, "", True)
+    path = " ".join(["xmppd", *(word for word in words if word not in ("-c", "x"))])
+    assert "a command is missing: " in done.err
+    assert done.err.endswith(f"; see {path} --help\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["init", "DIR", "--domain", "a.example"], ["bench"], ["conformance", "verify", "x"]]
+)
+def test_commands_that_take_no_configuration(call: Call, words: list[str]) -> None:
+    done = call("-c", "x", *words)
+    assert (done.status, done.err) == (
+        2,
+        f"xmppd: {words[0]} takes no -c: it is not about one configuration\n",
+    )
+
+
+def test_dns_without_a_configuration(call: Call) -> None:
+    done = call("dns", "example.org", "--address", "192.0.2.7", "--address", "2001:db8::7")
+    assert done.status == 0
+    assert done.out.splitlines()[0] == "_xmpp-client._tcp.example.org. IN SRV 0 0 5222 example.org."
+    assert one_sentence(done.err)
+    assert "no configuration is given" in done.err
+    nothing = call("dns")
+    assert (nothing.status, one_sentence(nothing.err)) == (2, True)
+
+
+def test_dns_says_what_is_not_served(tmp_path: Path, call: Call) -> None:
+    call("init", tmp_path, "--domain", "example.org", "--s2s", "[::]:5269")
+    done = call("-c", tmp_path / "xmppd.toml", "dns", "--address", "192.0.2.7", "--address", "2001:db8::7")
+    lines = done.out.splitlines()
+    assert lines[lines.index("_xmpp-server._tcp.example.org. IN SRV 0 0 5269 example.org.") - 1].startswith(
+        "; nobody"
+    )
+
+
+def test_help(call: Call) -> None:
     done = call("--help")
     assert done.status == 0
     assert "init" in done.out

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmppd import config, profile
+from xmppd import config, events, profile
 from xmppd.config import Address, Config, ConfigError, Domain, KeySource, reading
 from xmppd.jid import prep_domain
 
@@ -374,6 +374,12 @@ def test_every_key_has_help_and_a_default_that_is_allowed() -> None:
                 }
                 if known.default != KeySource():
                     msgspec.convert(given, struct, dec_hook=reading._decode)
+
+
+def test_every_limit_has_a_counter() -> None:
+    assert events.LIMITS.keys() == config.keys_of("limits").keys()
+    assert set(events.LIMITS.values()) <= events.COUNTERS.keys()
+    assert len(set(events.LIMITS.values())) == len(events.LIMITS)
 
 
 def test_diff_says_what_each_change_needs() -> None:

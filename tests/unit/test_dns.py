@@ -67,6 +67,38 @@ def test_a_listener_on_all_addresses_has_the_one_that_others_see(monkeypatch: py
     assert [str(address) for address in found] == ["127.0.0.1", "::1"]
 
 
+def test_a_listener_on_all_addresses_of_a_machine_without_a_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """IPv6 within a site only: the lasting addresses of its interfaces."""
+    (tmp_path / "if_inet6").write_text(
+        "20010db8000000000000000000000007 02 40 00 80     eth0\n"
+        "20010db8000000000000000000000008 02 40 00 01     eth0\n"  # temporary
+        "fe8000000000000000fc00fffe000001 02 40 20 80     eth0\n"
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+    )
+    monkeypatch.setattr("xmppd.cli.dns.IF_INET6", tmp_path / "if_inet6")
+    monkeypatch.setattr("xmppd.cli.dns.FAR", {socket.AF_INET6: "no address"})
+    assert addresses([Place("c2s", "::", 1, False)]) == [V6]
+    monkeypatch.setattr("xmppd.cli.dns.IF_INET6", tmp_path / "absent")
+    assert addresses([Place("c2s", "::", 1, False)]) == []
+
+
+def test_a_name_is_all_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda _, *more, **kinds: [each for host in (V4, V6) for each in real(str(host), *more, **kinds)],
+    )
+    assert addresses([Place("c2s", "xmpp.example.org", 1, False)]) == [V4, V6]
+
+
+def test_what_is_not_served_is_marked() -> None:
+    found = records("example.org", [Place("c2s", "::", 5222, False), Place("s2s", "::", 5269, False)], [])
+    assert [record.served for record in found] == [True, False]
+
+
 def test_a_port_that_is_not_chosen_yet(tmp_path: Path) -> None:
     text = '[[domains]]\nname = "example.org"\n[[listeners]]\naddress = "127.0.0.1:0"\n'
     with pytest.raises(CommandError, match="port 0"):

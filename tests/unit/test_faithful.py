@@ -19,8 +19,6 @@ from tests.unit.core_site import HOST, CoreSite, FakeClient
 from tests.unit.expat_twin import read
 from tests.unit.streams import URIS, elements, feed, texts
 from xmppd._fast.reader import Stanza
-from xmppd._fast.route import Resource
-from xmppd.jid import JID
 
 STREAMS = "http://etherx.jabber.org/streams"
 LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -109,10 +107,7 @@ class World:
             name = f"user{next(_numbers):06}"  # of one length, so that examples can be played again
             self.core.records.add(name)
         client = self.core.connection()
-        account = JID.parse(f"{name}@{HOST}")
-        encoded = lang.encode() if lang else None
-        bound = self.core.sessions.bind(account, None, client.conn, encoded, client)
-        client.resource = bound if isinstance(bound, Resource) else await bound
+        await self.core.bind(client, name, lang=lang.encode() if lang else None)
         return client
 
     async def say(self, client: FakeClient, stanza: Stanza) -> None:

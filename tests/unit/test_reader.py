@@ -103,7 +103,7 @@ def test_as_expat_sees_it(data: bytes) -> None:
         assert seen[: len(found)] == found  # names of the fifth edition of XML, which expat does not know
         return
     assert seen == found
-    if ascii_only and not failed:
+    if ascii_only and not failed and data != b"\0":  # which may still become UTF-16, another error
         assert ("error",) not in theirs
 
 
@@ -547,27 +547,27 @@ TIGHT = Limits(
     stanza_bytes=1000, tag_bytes=300, depth=4, attributes=5, bindings=4, name_bytes=10, uri_bytes=64
 )
 OVER = {
-    b"<message>" + b"x" * 1000 + b"</message>": "stanza-bytes",
-    b"<message>" + b"x" * 5000: "stanza-bytes",
-    b"<message>" + b"<a/>" * 300: "stanza-bytes",
-    b"<message><![CDATA[" + b"x" * 1000: "stanza-bytes",
-    b"<message a='" + b"x" * 300 + b"'/>": "tag-bytes",
-    b"<message a='" + b"x" * 5000: "tag-bytes",
-    b"<message><a b='" + b"x" * 300 + b"'/>": "tag-bytes",
-    b"<message></message" + b" " * 300 + b">": "tag-bytes",
-    b"<message" + b" " * 300: "tag-bytes",
+    b"<message>" + b"x" * 1000 + b"</message>": "stanza_bytes",
+    b"<message>" + b"x" * 5000: "stanza_bytes",
+    b"<message>" + b"<a/>" * 300: "stanza_bytes",
+    b"<message><![CDATA[" + b"x" * 1000: "stanza_bytes",
+    b"<message a='" + b"x" * 300 + b"'/>": "tag_bytes",
+    b"<message a='" + b"x" * 5000: "tag_bytes",
+    b"<message><a b='" + b"x" * 300 + b"'/>": "tag_bytes",
+    b"<message></message" + b" " * 300 + b">": "tag_bytes",
+    b"<message" + b" " * 300: "tag_bytes",
     b"<iq><a><b><c><d/>": "depth",
     b"<iq a='' b='' c='' d='' e='' f=''/>": "attributes",
     b"<iq xmlns:a='u' xmlns:b='u' xmlns:c='u'/>": "bindings",
     b"<iq><a xmlns:a='u' xmlns:b='u'><b xmlns:c='u'/></a></iq>": "bindings",
-    b"<iq><abcdefghijk/></iq>": "name-bytes",
-    b"<iq><abcdefghijk": "name-bytes",
-    b"<iq><a:bcdefghijk/></iq>": "name-bytes",
-    b"<iq abcdefghijk=''/>": "name-bytes",
-    b"<iq>&abcdefghijk;": "name-bytes",
-    b"<iq>&abcdefghijk": "name-bytes",
-    b"<iq xmlns:a='" + b"u" * 65 + b"'/>": "uri-bytes",
-    b"<iq>&#00000000000000065;</iq>": "reference-bytes",
+    b"<iq><abcdefghijk/></iq>": "name_bytes",
+    b"<iq><abcdefghijk": "name_bytes",
+    b"<iq><a:bcdefghijk/></iq>": "name_bytes",
+    b"<iq abcdefghijk=''/>": "name_bytes",
+    b"<iq>&abcdefghijk;": "name_bytes",
+    b"<iq>&abcdefghijk": "name_bytes",
+    b"<iq xmlns:a='" + b"u" * 65 + b"'/>": "uri_bytes",
+    b"<iq>&#00000000000000065;</iq>": "reference_bytes",
 }
 
 
@@ -608,13 +608,13 @@ def test_prefixed_stanza_must_not_grow_beyond_the_limit() -> None:
     head = b"<c:message xmlns:c='jabber:client' xmlns:p='" + b"u" * 60 + b"'>"
     assert kinds_of(STREAM + head + b"<p:a/>" * 5 + b"</c:message>", limits=limits) == ["open", "stanza"]
     data = STREAM + b"<presence/>" + head + b"<p:a/>" * 100 + b"</c:message>"
-    assert error_of(data, limits=limits) == ("policy-violation", "stanza-bytes")
+    assert error_of(data, limits=limits) == ("policy-violation", "stanza_bytes")
 
 
 def test_header_has_the_tag_limit() -> None:
     header = SHORT_NAMES.replace(b" xmlns=", b" to='" + b"x" * 300 + b"' xmlns=")
-    assert error_of(header, limits=TIGHT)[1] == "tag-bytes"
-    assert error_of(b"<?xml version='1.0'" + b" " * 300 + b"?>", limits=TIGHT)[1] == "tag-bytes"
+    assert error_of(header, limits=TIGHT)[1] == "tag_bytes"
+    assert error_of(b"<?xml version='1.0'" + b" " * 300 + b"?>", limits=TIGHT)[1] == "tag_bytes"
 
 
 def test_white_space_has_no_limit() -> None:

@@ -28,3 +28,54 @@ def test_the_listeners_are_those_of_this_start(tmp_path: Path, monkeypatch: pyte
         assert addresses(server) == expected + (["127.0.0.1:5223"] if number else [])
         if not number:
             server.config.write_text(server.config.read_text() + "\n" + own)
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A .run/ of its own."""
+    monkeypatch.setattr(run_localhost, "STATE", tmp_path / "run")
+    monkeypatch.setattr(run_localhost, "ACCOUNTS", tmp_path / "run" / "accounts")
+    monkeypatch.setattr(run_localhost, "loopback_hosts", lambda: ["127.0.0.1"])
+    return tmp_path / "run"
+
+
+def test_what_is_missing_is_made_again(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Accounts, CA and what somebody wrote into the configuration stay."""
+    server = run_localhost.prepare()
+    passwords = run_localhost.accounts(server)
+    assert capsys.readouterr().err == ""
+    ca = server.ca.read_bytes()
+    for missing in ("xmppd.toml", "tls/localhost.key", "tls/localhost.pem"):
+        (state / missing).unlink()
+        if missing != "xmppd.toml":
+            server.config.write_text(server.config.read_text() + "# mine\n")
+        server = run_localhost.prepare()
+        assert f"made again, for it was missing: {state / missing}" in capsys.readouterr().err
+        assert server.ca.read_bytes() == ca
+        assert run_localhost.accounts(server) == passwords
+        assert ("# mine" in server.config.read_text()) is (missing != "xmppd.toml")
+        server.xmppd("check")
+
+
+def test_a_damaged_file_of_accounts(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who can be read keeps the password, whose cannot gets another, and what stood there is kept."""
+    server = run_localhost.prepare()
+    before = run_localhost.accounts(server)
+    alice, bob = run_localhost.PEOPLE
+    damaged = f"{alice}\t{before[alice]}\ncarol@localhost\tof my own\n".encode() + b"bob@local\xff\n\n"
+    (state / "accounts").write_bytes(damaged)
+    after = run_localhost.accounts(server)
+    assert "accounts was damaged" in capsys.readouterr().err
+    assert after[alice] == before[alice]
+    assert after[bob] != before[bob]
+    assert (state / "accounts.damaged").read_bytes() == damaged
+    lines = (state / "accounts").read_text().splitlines()
+    assert set(lines) == {f"{alice}\t{after[alice]}", f"{bob}\t{after[bob]}", "carol@localhost\tof my own"}
+    assert run_localhost.accounts(server) == after
+    assert capsys.readouterr().err == ""
+
+
+def test_a_configuration_that_is_no_text(state: Path) -> None:
+    run_localhost.prepare().config.write_bytes(b"\xff")
+    with pytest.raises(run_localhost.ServerError, match="is not UTF-8; remove it and another is made"):
+        run_localhost.prepare()

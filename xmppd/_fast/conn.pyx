@@ -1393,6 +1393,8 @@ cdef class NetLoop:
 
     cdef int handshake_failed(self, Conn c, int result) except -1:
         log.info("handshake failed", extra=fields(peer=c.peer, error=error_text(c.link.error)))
+        # of all peers together: once for each `log.repeat_s`, with how often it came
+        log.warning("bad input", extra=fields(kind="handshake failed", error=error_text(c.link.error)))
         if result == TLS_FAILED:
             return self.fail(c, R_ERROR)
         return self.finish(c, R_ALERT if result == TLS_ALERT else R_CLOSE_NOTIFY)

@@ -65,14 +65,14 @@ cdef dict ERRORS = {
     XS_E_CONTENT_NS: ("invalid-namespace", "a content namespace that is not served here", None),
     XS_E_UNKNOWN_STANZA: ("unsupported-stanza-type", None, None),
     XS_E_STREAM_TEXT: ("bad-format", "text between stanzas", None),
-    XS_E_STANZA_BYTES: ("policy-violation", "stanza too long", "stanza-bytes"),
-    XS_E_TAG_BYTES: ("policy-violation", "tag too long", "tag-bytes"),
+    XS_E_STANZA_BYTES: ("policy-violation", "stanza too long", "stanza_bytes"),
+    XS_E_TAG_BYTES: ("policy-violation", "tag too long", "tag_bytes"),
     XS_E_DEPTH: ("policy-violation", "nested too deep", "depth"),
     XS_E_ATTRIBUTES: ("policy-violation", "too many attributes", "attributes"),
     XS_E_BINDINGS: ("policy-violation", "too many namespace declarations", "bindings"),
-    XS_E_NAME_BYTES: ("policy-violation", "name too long", "name-bytes"),
-    XS_E_URI_BYTES: ("policy-violation", "namespace name too long", "uri-bytes"),
-    XS_E_REFERENCE_BYTES: ("policy-violation", "character reference too long", "reference-bytes"),
+    XS_E_NAME_BYTES: ("policy-violation", "name too long", "name_bytes"),
+    XS_E_URI_BYTES: ("policy-violation", "namespace name too long", "uri_bytes"),
+    XS_E_REFERENCE_BYTES: ("policy-violation", "character reference too long", "reference_bytes"),
 }
 
 # ---- namespaces ----

@@ -152,6 +152,7 @@ cdef class Wire(Handler):
         """Count what came in against the allowance; over it, the stream is slowed down, not closed."""
         cdef Allowance allowance = self.allowance
         cdef unsigned int ticks
+        cdef double wait_bytes, wait_stanzas
         if allowance.partial_bytes_total and self.session is not None:
             # each time one stream gives back what it holds, at last this one
             while <size_t> partial_bytes() > allowance.partial_bytes_total and not self._deaf:
@@ -168,10 +169,11 @@ cdef class Wire(Handler):
             if self.session is not None and not self._held and not self._deaf:
                 self.hold()
                 # ticks until both are above nothing again
+                wait_bytes = -self._bytes_left / allowance.bytes_per_tick
+                wait_stanzas = -self._stanzas_left / allowance.stanzas_per_tick
                 self.session.throttled(
-                    1 + <int> max(
-                        -self._bytes_left / allowance.bytes_per_tick, -self._stanzas_left / allowance.stanzas_per_tick
-                    )
+                    1 + <int> max(wait_bytes, wait_stanzas),
+                    "bytes_per_s" if wait_bytes > wait_stanzas else "stanzas_per_s",
                 )
         return 0
 

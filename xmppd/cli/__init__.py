@@ -22,9 +22,6 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         # commands return their exit status, or nothing if all went well
         status = xmppd.main(words, prog_name="xmppd", standalone_mode=False) or 0
         sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        status = 2
     except click.UsageError as error:
         complain(error.format_message())
         status = 2

@@ -86,9 +86,11 @@ def _world(config: Config) -> Iterator[Found]:
     if os.path.isdir(data) and data.stat().st_mode & 0o007:
         yield Found("warning", "store.path", f"{data}: can be read by others; its mode should be 0700")
     for index, listener in enumerate(config.listeners):
-        if listener.kind == "s2s":
+        if listener.kind not in configuration.SERVED:
             yield Found(
-                "warning", f"listeners[{index}]", f"s2s on {listener.address} is not served by this version"
+                "warning",
+                f"listeners[{index}]",
+                f"{listener.kind} on {listener.address} is not served by this version",
             )
 
 

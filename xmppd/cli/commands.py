@@ -45,6 +45,19 @@ class _DomainName(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, context)
 
 
+class _Seconds(click.ParamType):  # type: ignore[type-arg]
+    name = "S"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds <= MOST_SECONDS:
+            self.fail(f'"{value}" is no number of seconds from 0 to {MOST_SECONDS}', param, context)
+        return seconds
+
+
 class _Jid(click.ParamType):  # type: ignore[type-arg]
     """An address as the user wrote it, once it is one: nobody is asked for the password of something else."""
 
@@ -65,6 +78,10 @@ class _Jid(click.ParamType):  # type: ignore[type-arg]
         return str(value)
 
 
+MOST_SECONDS = 86_400
+# the commands that are not about one server
+WITHOUT_CONFIG = frozenset({"init", "conformance", "bench"})
+
 ACCOUNT, ADDRESS = _Jid(of_account=True), _Jid(of_account=False)
 
 
@@ -81,6 +98,8 @@ ACCOUNT, ADDRESS = _Jid(of_account=True), _Jid(of_account=False)
 @click.pass_context
 def xmppd(context: click.Context, config: Path | None) -> None:
     """An XMPP server. Start with: xmppd init DIR --domain example.org"""
+    if config is not None and context.invoked_subcommand in WITHOUT_CONFIG:
+        raise click.UsageError(f"{context.invoked_subcommand} takes no -c: it is not about one configuration")
     context.obj = config
 
 
@@ -191,11 +210,17 @@ def dns(
     """The DNS records to publish for DOMAIN, or for every domain, as lines of a zone file."""
     from xmppd.cli import dns as zone
 
-    config = configuration.load(path_of(context), enforce=False)
+    if context.obj is None and domain is not None:
+        # before there is a configuration: what `init` would write
+        config = configuration.Config(domains=(configuration.Domain(name=domain),))
+        places = zone.configured(config)
+        complain("no configuration is given (-c FILE): these are the ports of a new one")
+    else:
+        config = configuration.load(path_of(context), enforce=False)
+        places = zone.places(config)
     served = [each.name for each in config.domains]
     if domain is not None and domain not in served:
         raise CommandError(f"{domain} is not served; served are {', '.join(served)}")
-    places = zone.places(config)
     known = list(addresses) or zone.addresses(places)
     found = {name: zone.records(name, places, known, host) for name in ([domain] if domain else served)}
 
@@ -204,6 +229,10 @@ def dns(
             if not records:
                 click.echo(f"; {name} is an address and needs no records")
             for record in records:
+                if not record.served:
+                    click.echo(
+                        "; nobody answers there: server-to-server streams are not served by this version yet"
+                    )
                 click.echo(str(record))
 
     emit({name: [each._asdict() for each in records] for name, records in found.items()}, as_json, tell)
@@ -246,7 +275,13 @@ def reload(context: click.Context, as_json: bool) -> None:
 
 @xmppd.command()
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="S"
+    "--timeout",
+    "timeout_s",
+    type=_Seconds(),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Longest wait, in seconds.",
 )
 @as_json
 @click.pass_context

@@ -133,7 +133,7 @@ def write(files: Mapping[Path, File]) -> None:
     try:
         for path, file in files.items():
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            part = path.with_name(f".{secrets.token_hex(8)}.part")
             fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file.mode)
             parts[path] = part
             with os.fdopen(fd, "wb") as opened:

@@ -3,11 +3,12 @@
 from xmppd.config.comparing import Change, diff, in_force
 from xmppd.config.keys import ARRAYS, Key, keys_of, tables
 from xmppd.config.reading import Fault, admin_socket, examine_file, load, parse
-from xmppd.config.tables import Config, Domain, Limits, Listener
+from xmppd.config.tables import SERVED, Config, Domain, Limits, Listener
 from xmppd.config.values import AccountName, Address, ConfigError, KeySource, domain_name
 
 __all__ = [
     "ARRAYS",
+    "SERVED",
     "AccountName",
     "Address",
     "Change",

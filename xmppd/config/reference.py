@@ -13,6 +13,7 @@ from xmppd import profile as profiles
 from xmppd.config.keys import ARRAYS, keys_of, tables
 from xmppd.config.tables import Applies
 from xmppd.config.values import KeySource
+from xmppd.events import LIMITS
 
 _APPLIES: Final[dict[Applies, str]] = {
     "live": "at once",
@@ -59,8 +60,9 @@ def reference() -> str:
         for known in keys_of(table).values():
             if known.is_table:
                 continue
+            counter = f" Counter: `{LIMITS[known.name]}`." if table == "limits" else ""
             lines.append(
-                f"| `{known.name}` | {known.help.replace('<', '&lt;')} | {known.allowed} "
+                f"| `{known.name}` | {known.help.replace('<', '&lt;')}{counter} | {known.allowed} "
                 f"| {_shown(known.default)} | {_APPLIES[known.applies]} |"
             )
         lines.append("")

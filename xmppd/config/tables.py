@@ -7,6 +7,7 @@ All structs are frozen. Paths in a loaded configuration are absolute. Times are 
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -25,6 +26,9 @@ Group = Literal["P-256", "P-384", "P-521", "X25519", "X448"]
 Mechanism = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
 
 MIB: Final = 1 << 20
+STEM_BYTES: Final = (
+    251  # of a domain's name that its files are called by: with .pem as long as a file's name may be
+)
 
 
 def setting(
@@ -86,6 +90,10 @@ class Net(Struct, frozen=True, kw_only=True):
     ] = 2.0
 
 
+# kinds of listeners that this version serves
+SERVED: Final = frozenset({"c2s"})
+
+
 class Listener(Struct, frozen=True, kw_only=True):
     """A place where connections are accepted; one table for each."""
 
@@ -114,7 +122,12 @@ class Domain(Struct, frozen=True, kw_only=True):
 
     name: Annotated[str, setting("The domain, as in the JIDs of its users.", "restart")]
     certificate: Annotated[
-        Path, setting("PEM file with the certificate and its chain; not given: tls/NAME.pem.", "live")
+        Path,
+        setting(
+            "PEM file with the certificate and its chain; not given: tls/NAME.pem (of a NAME of more than 251 bytes: "
+            "its SHA-256).",
+            "live",
+        ),
     ] = Path()
     key: Annotated[
         KeySource, setting("File with the private key, or a pkcs11: URI; not given: tls/NAME.key.", "live")
@@ -122,10 +135,12 @@ class Domain(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "name", domain_name(self.name))
+        name = self.name.encode()
+        stem = self.name if len(name) <= STEM_BYTES else f"sha256-{hashlib.sha256(name).hexdigest()}"
         if self.certificate == Path():
-            msgspec.structs.force_setattr(self, "certificate", Path(f"tls/{self.name}.pem"))
+            msgspec.structs.force_setattr(self, "certificate", Path(f"tls/{stem}.pem"))
         if not self.key:
-            msgspec.structs.force_setattr(self, "key", KeySource(f"file:tls/{self.name}.key"))
+            msgspec.structs.force_setattr(self, "key", KeySource(f"file:tls/{stem}.key"))
 
 
 class TLS(Struct, frozen=True, kw_only=True):

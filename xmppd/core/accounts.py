@@ -16,7 +16,7 @@ from xmppd._fast.route import ConnectedAccount, Resource, RouteTable, in_block_l
 from xmppd.core.offline import Mailbox
 from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
-from xmppd.events import count, fields
+from xmppd.events import fields, limited
 from xmppd.jid import JID
 from xmppd.records import AccountRecord, DocumentName, RosterChange, RosterItem, Row, Seen
 
@@ -235,7 +235,6 @@ class Accounts:
         """A resource is bound: the account stays in memory as long as one is."""
         at.account = account
         at.blocked = account.blocked
-        at.waiting = account.mailbox.undelivered > 0
         self._idle.pop(account.jid.norm, None)
 
     def disconnected(self, account: Account) -> None:
@@ -244,6 +243,7 @@ class Accounts:
         self._idle.move_to_end(account.jid.norm)
         while len(self._idle) > self.idle_limit:
             self._idle.popitem(last=False)
+            limited("idle_accounts")
 
     def forget(self, jid: JID) -> None:
         """Drop an account that was deleted, and has no resource."""
@@ -260,7 +260,7 @@ class Accounts:
         waiting = self._jobs.get(jid.norm)
         if waiting is not None:
             if len(waiting) >= self.queue_limit:
-                count("account_jobs_refused")
+                limited("account_jobs")
                 refused(StanzaError("resource-constraint", app="account_jobs"))
             else:
                 waiting.append((job, refused))

@@ -15,7 +15,7 @@ from xmppd.core import presence
 from xmppd.core.accounts import Account
 from xmppd.core.site import Site
 from xmppd.errors import StanzaError
-from xmppd.events import count
+from xmppd.events import limited
 from xmppd.jid import JID
 
 ITEM_BYTES = 16  # of <item jid=''/> around an address
@@ -31,7 +31,7 @@ async def change(
     before = account.blocked or frozenset()
     after = before.difference(jid.norm for jid in remove).union(jid.norm for jid in add)
     if add and sum(len(address) + ITEM_BYTES for address in after) > site.settings.block_list_bytes:
-        count("blocks_refused")
+        limited("block_list_bytes")
         raise StanzaError("resource-constraint", app="block_list_bytes")
     await site.records.block(account.account_id, [str(jid) for jid in add], [str(jid) for jid in remove])
 
@@ -82,7 +82,7 @@ def _crossed(
 ) -> _Crossed:
     """Which contacts `among` those of one kind, and which resources of one, are on the list `into` and not on `out`."""
     return _Crossed(
-        [key for key in among if _between(key, out, into)],
+        [key for key in among if _between(key, out, into)] if changed else [],
         [
             jid
             for jid in changed

@@ -192,13 +192,14 @@ def _kept(site: Site, request: bytes, from_: JID, to: JID, id_: str | None) -> b
     """The request as it is kept: whole (7-8.e), or without its content if that is too much to hold for a stranger."""
     if len(request) <= site.settings.kept_request_bytes:
         return request
+    events.limited("kept_request_bytes")
     return presence_xml("subscribe", from_, to, id_)
 
 
 def _room_for_request(site: Site, account: Account) -> None:
     """StanzaError if too many requests wait already: all of them are sent at each log-in (RFC 6121 3.1.3, warning)."""
     if account.roster.requests >= site.settings.kept_requests:
-        events.count("requests_refused")
+        events.limited("kept_requests")
         raise StanzaError("resource-constraint", app="kept_requests")
 
 

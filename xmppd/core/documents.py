@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from xmppd.core.accounts import Account
 from xmppd.core.site import Site
 from xmppd.errors import StanzaError
-from xmppd.events import count
+from xmppd.events import limited
 from xmppd.records import DocumentName
 
 
 async def keep(site: Site, account: Account, documents: Mapping[DocumentName, bytes]) -> None:
     """Commit documents in the place of those of the same names. StanzaError resource-constraint: it is too much."""
     if not await site.records.put_documents(account.account_id, documents, site.settings.document_bytes):
-        count("documents_refused")
+        limited("document_bytes")
         raise StanzaError("resource-constraint", app="document_bytes")

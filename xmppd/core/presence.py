@@ -18,7 +18,7 @@ from xmppd.core.activity import STATUS_CHARACTERS
 from xmppd.core.delivery import Fate, Form, State
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.errors import StanzaError
-from xmppd.events import count
+from xmppd.events import limited
 from xmppd.jid import JID
 
 # of the contacts that a resource is shown: how many are looked for in one go, and the output that is enough for one
@@ -258,7 +258,11 @@ def answer_probe(site: Site, prober: JID, asked: JID, id_: str | None, to: Resou
             else:
                 to.send(presence_xml("unsubscribed", contact, prober, id_))  # 8-9.a
             return
-        shown = [r for r in available(site, contact) if asked.is_bare or r.jid == asked]
+        shown = [
+            r
+            for r in available(site, contact)
+            if (asked.is_bare or r.jid == asked) and not (isinstance(to, Resource) and separated(r, to))
+        ]
         for resource in shown:
             if asked.is_full:
                 to.send(presence_xml(None, asked, prober, id_))
@@ -287,7 +291,7 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
         if sender.directed is None:
             sender.directed = {}
         if to not in sender.directed and len(sender.directed) >= site.settings.directed_presences:
-            count("directed_refused")
+            limited("directed_presences")
             bounce(sender, stanza, StanzaError("resource-constraint", app="directed_presences"))
             return
         sender.directed[to] = None

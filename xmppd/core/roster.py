@@ -12,7 +12,7 @@ from xmppd import ns
 from xmppd._fast.element import escape_attr, escape_text
 from xmppd.core.subscription import State
 from xmppd.errors import StanzaError
-from xmppd.events import count
+from xmppd.events import limited
 from xmppd.jid import JID
 from xmppd.records import RosterItem
 
@@ -103,7 +103,7 @@ class Roster:
             if grows_by > 0 and self.octets + grows_by > limits.roster_bytes:
                 limit = "roster_bytes"
         if limit is not None:
-            count("rosters_refused")
+            limited(limit)
             raise StanzaError("resource-constraint", app=limit)
 
     @property
@@ -211,4 +211,5 @@ class RenderedRosters:
             while self._bytes > self.limit_bytes:
                 _, (_, oldest) = self._kept.popitem(last=False)
                 self._bytes -= len(oldest)
+                limited("roster_cache_bytes")
         return xml

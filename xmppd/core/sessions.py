@@ -13,7 +13,7 @@ from xmppd.core.accounts import Account
 from xmppd.core.site import Site
 from xmppd.core.turn import Held
 from xmppd.errors import StanzaError, StreamError
-from xmppd.events import count
+from xmppd.events import limited
 from xmppd.jid import JID, JIDError
 
 
@@ -66,10 +66,11 @@ class Sessions:
             self.end(older, StreamError("conflict", "another stream has bound this resource"))
         connected = site.table.bare(account.jid.norm)
         if connected is not None and len(connected.resources) >= site.settings.sessions_per_account:
-            count("sessions_refused_account")
+            limited("sessions_per_account")
             raise StanzaError("resource-constraint", app="sessions_per_account")
         bound = site.table.bind(jid, conn, lang, session)
         site.accounts.connected(account, bound.account)
+        site.offline.show(account)
         return bound
 
     def unbind(self, resource: Resource) -> None:

@@ -13,6 +13,7 @@ from xmppd.core.accounts import Account
 from xmppd.core.iq import Answer, Request, Routes, Scope, in_turn, reply
 from xmppd.core.roster import item_xml
 from xmppd.errors import StanzaError
+from xmppd.events import limited
 from xmppd.jid import JID, JIDError
 from xmppd.records import RosterChange, RosterItem
 
@@ -103,8 +104,10 @@ def _read(request: Request) -> tuple[str, RosterItem | None]:
     if any(not group for group in groups):
         raise StanzaError("not-acceptable", "a group without a name")
     if len(groups) > limits.roster_groups:
+        limited("roster_groups")
         raise StanzaError("not-acceptable", app="roster_groups")
     if any(len(text.encode()) > limits.roster_name_bytes for text in (name, *groups)):
+        limited("roster_name_bytes")
         raise StanzaError("not-acceptable", app="roster_name_bytes")
     return address, RosterItem(str(contact), name=name, groups=tuple(groups))
 

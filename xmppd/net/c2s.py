@@ -18,7 +18,7 @@ from xmppd._fast.tls import TLSContext
 from xmppd._fast.wire import Allowance, Wire
 from xmppd.address import address_group
 from xmppd.errors import SaslFailure, StanzaError, StreamError
-from xmppd.events import count, fields
+from xmppd.events import LIMITS, count, fields, limited
 from xmppd.jid import JID, JIDError
 from xmppd.net.deadlines import TICK_S, Deadline, Wheel
 from xmppd.stream import actions as act
@@ -119,11 +119,11 @@ class Service:
         group = address_group(conn.peer)
         source = self._sources.get(group) or Source(group)
         if source.connections >= caps.per_address:
-            count("connections_refused_address")
+            limited("connections_per_address")
             log.warning("connection refused", extra=fields(peer=conn.peer, limit="connections_per_address"))
             return None
         if len(self.unauthenticated) >= caps.unauthenticated:
-            count("connections_refused_unauthenticated")
+            limited("unauthenticated_connections")
             log.warning(
                 "connection refused", extra=fields(peer=conn.peer, limit="unauthenticated_connections")
             )
@@ -161,7 +161,6 @@ class Service:
     def partial_over(self, latest: Session) -> None:
         """Unfinished stanzas hold too much memory: the oldest of those not logged in goes, or else `latest`."""
         held = (session for session in self.unauthenticated if session.wire.reader.pending_bytes)
-        count("partial_bytes_evicted")
         # not `close`, which would go on reading, and keep what it holds
         next(held, latest).stream_error(StreamError("resource-constraint", app="partial_bytes_total"))
 
@@ -280,7 +279,10 @@ class Session(Deadline):
         self._run(self.stream.stream_close())
 
     def stream_error(self, error: StreamError) -> None:
-        """The reader found a fault."""
+        """The reader found a fault, or a limit was passed."""
+        if (limit := error.app) in LIMITS:
+            before = self in self.service.unauthenticated
+            limited("preauth_stanza_bytes" if limit == "stanza_bytes" and before else limit)
         self._run(self.stream.stream_error(error))
 
     def tls_open(self) -> None:
@@ -300,14 +302,15 @@ class Session(Deadline):
 
     def overflow(self) -> None:
         """The client does not read: what is kept for it has passed the limit."""
-        count("streams_overflowed")
+        limited("output_bytes")
         log.warning("client does not read", extra=self._fields(limit="output_bytes"))
         self.wire.conn.abort()
 
-    def throttled(self, ticks: int) -> None:
-        """The stream has used up its rate: it is read again after `ticks`."""
-        count("streams_rate_limited")
-        log.warning("stream slowed down", extra=self._fields(limit="bytes_per_s, stanzas_per_s"))
+    def throttled(self, ticks: int, limit: str) -> None:
+        """The stream has used up the rate `limit`: it is read again after `ticks`."""
+        limited(limit)
+        limited("burst_s")
+        log.warning("stream slowed down", extra=self._fields(limit=limit))
         asyncio.get_running_loop().call_later(ticks * TICK_S, self.wire.release)
 
     def hold(self) -> None:
@@ -456,6 +459,10 @@ class Session(Deadline):
             count(counter)
         if log.isEnabledFor(logging.INFO):
             log.info(action.event, extra=self._fields(**action.fields))
+        if action.event in act.BAD_INPUT and action.fields.get("condition") not in act.OUR_CONDITIONS:
+            # of all peers together: once for each kind and `log.repeat_s`, with how often it came
+            told = {name: action.fields[name] for name in ("condition", "text") if name in action.fields}
+            log.warning("bad input", extra=fields(kind=action.event, **told))
 
     def _leave(self) -> None:
         if self.resource is not None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from xmppd import __version__
 from xmppd._fast.conn import NetLoop
+from xmppd._fast.jid import cache_info
 from xmppd._fast.route import Resource
 from xmppd.auth import LocalAuth
 from xmppd.config import ConfigError
@@ -149,7 +150,11 @@ class _Process:
             "unauthenticated": len(server.c2s.unauthenticated),
             "sessions": len(server.site.table),
             **server.figures(),
-            "counters": {**counters, "stanzas_routed": server.site.table.routed},
+            "counters": {
+                **counters,
+                "stanzas_routed": server.site.table.routed,
+                "addresses_not_kept": cache_info()["misses"],
+            },
             "warnings": [warning.to_data() for warning in server.health.warnings()],
         }
 

@@ -87,6 +87,8 @@ FORMATS: Final[dict[str, type[logging.Formatter]]] = {"text": KeyValueFormatter,
 # what makes two events of the same words different events
 IDENTIFYING: Final = (
     "code",
+    "kind",
+    "condition",
     "subject",
     "peer",
     "account",

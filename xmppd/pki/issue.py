@@ -90,6 +90,11 @@ def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pai
     )
 
 
+def _cut(name: str) -> str:
+    """A name as it stands in a subject: at most 64 bytes (RFC 5280 A.1 ub-common-name)."""
+    return name.encode()[:64].decode(errors="ignore")
+
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -143,7 +148,7 @@ def make_ca(
 
     now = now or utc_now()
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name[:64])])
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _cut(name))])
     builder = (
         _builder(subject, subject, key, key, now - _BACKDATED, now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -197,10 +202,10 @@ def issue(
     now = now or utc_now()
     issuer, issuer_key = load_ca(ca)
     key = ec.generate_private_key(ec.SECP256R1())
-    # RFC 5280: at most 64 characters. Nobody compares it where a subjectAltName stands; but where that holds no
-    # dNSName, OpenSSL and GnuTLS take a common name for one, and hold it against the constraints of the CA
+    # nobody compares it where a subjectAltName stands; but where that holds no dNSName, OpenSSL and GnuTLS take a
+    # common name for one, and hold it against the constraints of the CA
     kind = x509.NameOID.ORGANIZATION_NAME if ip_literal(domain) else x509.NameOID.COMMON_NAME
-    subject = x509.Name([x509.NameAttribute(kind, domain[:64])])
+    subject = x509.Name([x509.NameAttribute(kind, _cut(domain))])
     end = min(now + datetime.timedelta(days=days), issuer.not_valid_after_utc)
     start = max(now - _BACKDATED, issuer.not_valid_before_utc)
     certificate = (

@@ -135,6 +135,20 @@ NOTES: Final[dict[str, str | None]] = {
     "connection lost": None,
 }
 
+# the events that are a peer's fault, or a stranger's attempt
+BAD_INPUT: Final = frozenset({"login failed", "stream error sent", "starttls refused", "negotiation timeout"})
+# what we say of ourselves, or of two streams of one user
+OUR_CONDITIONS: Final = frozenset(
+    {
+        "conflict",
+        "connection-timeout",
+        "internal-server-error",
+        "reset",
+        "system-shutdown",
+        "temporary-auth-failure",
+    }
+)
+
 
 class TLSFacts(Struct, frozen=True, gc=False):
     """What the TLS layer knows once its handshake is done.

@@ -597,27 +597,35 @@ def a_cancellation_is_told(site: Site) -> None:
             each.push(people.romeo)
 
 
-@check("7-18.d", "7-19.b", area="im")
-def a_cancellation_is_pushed(site: Site) -> None:
-    """RFC 6121 3.2.2, 3.2.3: the new states, to each interested resource of both, and into their rosters."""
-    for state, hers, his in (
-        ("to", ("none", None), "none"),
-        ("to + pending in", ("none", None), "none"),
-        ("both", ("from", None), "to"),
+def is_pushed(people: Cast, side: tuple[Resource, ...], other: Person, *wanted: str | None) -> None:
+    """'subscription' and 'ask' are told to each interested resource of one side, and stand in the roster."""
+    for each in side:
+        each.push(other, subscription=wanted[0], ask=wanted[1])
+    people.settle()
+    found = side[0].roster().get(other.jid)
+    expect(state_of(found) == wanted, f"the roster of {side[0].person} says {describe(found)}")
+
+
+@check("7-18.d", area="im")
+def a_cancellation_is_pushed_to_who_cancels(site: Site) -> None:
+    """RFC 6121 3.2.2: the new state, to each of his interested resources, and into his roster."""
+    for state, ask, wanted in (
+        ("to", None, "none"),
+        ("to + pending in", "subscribe", "none"),
+        ("both", None, "to"),
     ):
         people = cast(site, state)
         people.office.presence("unsubscribed", people.juliet)
-        for each in people.hers:
-            each.push(people.romeo, subscription=hers[0], ask=hers[1])
-        for each in people.his:
-            each.push(people.juliet, subscription=his)
-        people.settle()
-        for user, other, wanted in (
-            (people.desk, people.romeo, hers[0]),
-            (people.office, people.juliet, his),
-        ):
-            found = user.roster().get(other.jid)
-            expect(state_of(found)[0] == wanted, f"after {state} the roster says {describe(found)}")
+        is_pushed(people, people.his, people.juliet, wanted, ask)
+
+
+@check("7-19.b", area="im")
+def a_cancellation_is_pushed_to_who_is_cancelled(site: Site) -> None:
+    """RFC 6121 3.2.3: the new state, to each of her interested resources, and into her roster."""
+    for state, wanted in (("to", "none"), ("to + pending in", "none"), ("both", "from")):
+        people = cast(site, state)
+        people.office.presence("unsubscribed", people.juliet)
+        is_pushed(people, people.hers, people.romeo, wanted, None)
 
 
 @check("7-18.e", "7-19.x1", "7-18.x1", area="im")
@@ -669,25 +677,26 @@ def unsubscribing_is_told(site: Site) -> None:
             each.push(people.juliet)
 
 
-@check("7-21.c", "7-22.a.ii", area="im")
-def unsubscribing_is_pushed(site: Site) -> None:
-    """RFC 6121 3.3.2, 3.3.3: the new states, to each interested resource of both, and into their rosters."""
-    for state, hers, his in (
-        ("to", "none", ("none", None)),
-        ("to + pending in", "none", ("none", "subscribe")),
-        ("both", "from", ("to", None)),
+@check("7-21.c", area="im")
+def unsubscribing_is_pushed_to_who_unsubscribes(site: Site) -> None:
+    """RFC 6121 3.3.2: the new state, to each of her interested resources, and into her roster."""
+    for state, wanted in (("to", "none"), ("to + pending in", "none"), ("both", "from")):
+        people = cast(site, state)
+        people.desk.presence("unsubscribe", people.romeo)
+        is_pushed(people, people.hers, people.romeo, wanted, None)
+
+
+@check("7-22.a.ii", area="im")
+def unsubscribing_is_pushed_to_the_contact(site: Site) -> None:
+    """RFC 6121 3.3.3: the new state, to each of his interested resources, and into his roster."""
+    for state, ask, wanted in (
+        ("to", None, "none"),
+        ("to + pending in", "subscribe", "none"),
+        ("both", None, "to"),
     ):
         people = cast(site, state)
         people.desk.presence("unsubscribe", people.romeo)
-        for each in people.hers:
-            each.push(people.romeo, subscription=hers, ask=None)
-        for each in people.his:
-            each.push(people.juliet, subscription=his[0], ask=his[1])
-        people.settle()
-        found = people.desk.roster().get(people.romeo.jid)
-        expect(state_of(found) == (hers, None), f"after {state} her roster says {describe(found)}")
-        found = people.office.roster().get(people.juliet.jid)
-        expect(state_of(found) == his, f"after {state} his roster says {describe(found)}")
+        is_pushed(people, people.his, people.juliet, wanted, ask)
 
 
 @check("7-21.c", area="im")

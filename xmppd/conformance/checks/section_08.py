@@ -467,15 +467,16 @@ def own_resources_hear_of_the_end(site: Site) -> None:
 
 @check("8-20.2", area="im")
 def a_stopping_server_says_who_is_gone(site: Site) -> None:
-    """RFC 6121 4.5.2: unavailable presence comes before the stream ends."""
-    desk, phone = both_there(site)
+    """RFC 6121 4.5.2: unavailable presence comes before the stream ends, to both who see each other."""
+    desk, phone = both_there(site, "both")
     site.begin_to_stop()
-    while not phone.heard("presence", from_=desk.jid, type="unavailable"):
-        event = phone.next_solid()
-        expect(
-            isinstance(event, Element) and event.is_("presence", CLIENT),
-            f"no unavailable presence came before the end: {describe(event)}",
-        )
+    for client, other in ((desk, phone), (phone, desk)):
+        while not client.heard("presence", from_=other.jid, type="unavailable"):
+            event = client.next_solid()
+            expect(
+                isinstance(event, Element) and event.is_("presence", CLIENT),
+                f"no unavailable presence came before the end: {describe(event)}",
+            )
 
 
 @check("8-20.3", area="im")

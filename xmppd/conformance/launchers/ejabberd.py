@@ -95,7 +95,9 @@ class Ejabberd(Scratch):
             "max_stanza_size": settings.get("max-stanza-bytes", 262_144) + 1,  # the first that is refused
             **TLS,
         }
-        modules: dict[str, Any] = {name: {} for name in MODULES} | {"mod_roster": {"versioning": True}}
+        modules: dict[str, Any] = {name: {} for name in MODULES} | {
+            "mod_roster": {"versioning": True, "store_current_id": True}
+        }
         if (idle := settings.get("idle-timeout")) is not None:
             half = max(1, math.ceil(idle / 2))  # it counts in seconds
             modules["mod_ping"] = {
