@@ -434,3 +434,23 @@ NO_STORE, STORE = "<no-store xmlns='urn:xmpp:hints'/>", "<store xmlns='urn:xmpp:
 )
 def test_what_is_worth_keeping(inner, wanted):
     assert is_worth_keeping(Stanza.parse(message(1, inner).encode())) is wanted
+
+
+@in_loop
+async def test_no_message_overtakes_one_that_waits_for_the_account_to_be_read():
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        core.records.gate = asyncio.Event()
+        say(core, ann, message(1))
+        await asyncio.sleep(0)
+        core.records.gate.set()
+        await core.until(lambda: core.site.accounts.get(BEN))  # read, and its messages not yet told
+        ben = await core.login("ben")
+        ben.send("<presence/>")
+        for n in (2, 3):
+            say(core, ann, message(n))
+        await core.settle()
+        say(core, ann, message(4))
+        await core.settle()
+        assert ids(ben) == ["1", "2", "3", "4"]
+        assert not ben.resource.account.waiting

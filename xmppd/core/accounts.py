@@ -235,7 +235,6 @@ class Accounts:
         """A resource is bound: the account stays in memory as long as one is."""
         at.account = account
         at.blocked = account.blocked
-        at.waiting = account.mailbox.undelivered > 0
         self._idle.pop(account.jid.norm, None)
 
     def disconnected(self, account: Account) -> None:

@@ -48,10 +48,14 @@ class Messages:
         """Deliver, keep, refuse or ignore a message for the local address `to`. Raises StanzaError: refused."""
         bare = to.bare
         account = self._site.accounts.get(bare)
-        if bare.norm in self._asked or (account is None and self._depends(stanza, to)):
+        if self.is_asking(bare) or (account is None and self._depends(stanza, to)):
             self._ask(sender, stanza, to)
         else:
             self._pass(sender, stanza, to, account)
+
+    def is_asking(self, bare: JID) -> bool:
+        """Whether messages wait for an account to be read: nothing may overtake them."""
+        return bare.norm in self._asked
 
     def again(self, sender: Resource, stanza: Stanza, to: JID, account: Account) -> None:
         """Pass on a message that has waited; an error goes to its sender."""
@@ -150,6 +154,8 @@ class Messages:
                 log.exception("message not delivered", extra=fields(account=str(bare)))
                 bounce(sender, stanza, StanzaError("internal-server-error"))
         self._site.acceptance.decided(asked, into=self._site.offline.pending)
+        if account is not None:
+            self._site.offline.show(account)
 
 
 class _Asked(Pending):

@@ -142,7 +142,7 @@ class Offline:
         box.octets += len(data)
         box.undelivered += 1
         if box.undelivered == 1:
-            self._show(account)
+            self.show(account)
 
     def _begin_batch(self) -> None:
         now = clock.utc_now()
@@ -186,7 +186,7 @@ class Offline:
             if box.reader is not None:
                 self._next(account)
             elif not box.undelivered:
-                self._show(account)
+                self.show(account)
 
     # ---- delivering
 
@@ -232,7 +232,7 @@ class Offline:
             box.passed = box.dropped
             box.page = (0, 0)
             box.busy = False
-            self._show(account)
+            self.show(account)
         self._next(account)
 
     def _next(self, account: Account) -> None:
@@ -248,7 +248,7 @@ class Offline:
         elif box.reader is None or not box.undelivered:
             # all is delivered, or nobody is there; else the commit of what is being written calls again
             box.reader = None
-            self._show(account)
+            self.show(account)
             while box.behind:
                 sender, stanza, to = self._from_behind(box.behind)
                 self._site.messages.again(sender, stanza, to, account)
@@ -313,7 +313,7 @@ class Offline:
         if not box.undelivered:
             while box.behind:
                 self._pass_by(box.behind, reader.account)
-            self._show(account)
+            self.show(account)
         count("offline_delivered", len(rows))
         reader.conn.when_taken(partial(self._taken, account, reader))
 
@@ -369,11 +369,11 @@ class Offline:
         finally:
             self._site.accounts.release(account)
 
-    def _show(self, account: Account) -> None:
+    def show(self, account: Account) -> None:
         """Tell the routing table whether messages for the account go behind others."""
         connected = self._site.table.bare(account.jid.norm)
         if connected is not None and connected.account is account:
-            connected.waiting = account.mailbox.undelivered > 0
+            connected.waiting = account.mailbox.undelivered > 0 or self._site.messages.is_asking(account.jid)
 
 
 def _is_unwanted(account: Account, data: bytes) -> bool:

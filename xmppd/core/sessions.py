@@ -70,6 +70,7 @@ class Sessions:
             raise StanzaError("resource-constraint", app="sessions_per_account")
         bound = site.table.bind(jid, conn, lang, session)
         site.accounts.connected(account, bound.account)
+        site.offline.show(account)
         return bound
 
     def unbind(self, resource: Resource) -> None:
