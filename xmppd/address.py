@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1024)
 def address_group(address: str) -> str:
     """What counts as one address: an IPv4 address, or the /64 of an IPv6 address, the least a site is given (RFC 6177).
 

@@ -500,6 +500,19 @@ def test_5_client_without_certificate(layer: Layer, asking: TLSContext, version:
         assert layer.call(layer.accepted().conn.peer_chain) == []
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_5_a_worker_takes_what_needs_a_key_and_no_more(
+    layer: Layer, context: TLSContext, asking: TLSContext, files: Path, asks: bool
+) -> None:
+    """TLS 1.3: our signature, and the client's if it has a certificate; else its Finished is for the loop."""
+    port = layer.listen(asking if asks else context)
+    for cert, steps in (None, 1), (pair(files, "client"), 2 if asks else 1):
+        before = layer.stats()["handshake_steps"]
+        with ssl_client(port, client_context("1.3", cert=cert)) as peer:
+            assert echoed(peer)
+            assert layer.stats()["handshake_steps"] == before + steps
+
+
 @both_versions
 def test_5_certificate_is_requested_and_verified(
     layer: Layer, asking: TLSContext, files: Path, version: str

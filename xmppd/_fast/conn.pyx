@@ -69,9 +69,9 @@ cdef extern from "tlsbio.h" nogil:
     int tls_read(tls_link* l, unsigned char* p, size_t cap, size_t* n)
     int tls_write(tls_link* l, const unsigned char* p, size_t n)
     void tls_notify(tls_link* l)
-    int tls_is_light(const tls_link* l)
+    size_t tls_light(const tls_link* l, const unsigned char* p, size_t n)
     tls_job* tls_job_new(tls_link* l, void* owner)
-    void tls_job_run(tls_job* j)
+    void tls_job_run(tls_job* j, size_t most)
     void tls_job_free(tls_job* j)
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -763,7 +763,7 @@ cdef class NetLoop:
     def stats(self):
         """Numbers now (connections, handshakes_queued, handshakes_running) and since the start (the others)."""
         cdef hspool_counts n
-        n.queued = n.running = 0
+        n.queued = n.running = n.done = 0
         if self.pool != NULL:
             hspool_count(self.pool, &n)
         return {
@@ -778,6 +778,7 @@ cdef class NetLoop:
             "handshakes_refused": self.n_handshakes_refused,
             "handshakes_queued": n.queued,
             "handshakes_running": n.running,
+            "handshake_steps": n.done,
         }
 
     def connections(self):
@@ -1271,6 +1272,7 @@ cdef class NetLoop:
 
     cdef int handshake_input(self, Conn c, uint32_t n) except -1:
         cdef int r
+        cdef size_t light
         c.link.lent = self.rx
         c.link.lent_len = n
         if not c.link.flags & TLS_F_CHOSEN:
@@ -1289,10 +1291,13 @@ cdef class NetLoop:
                 return self.handshake_failed(c, r)
         if outbuf_put(&c.job.lent, c.link.lent, c.link.lent_len):
             raise MemoryError
-        if c.flags & F_BEGUN and tls_is_light(&c.link):
-            c.job.used = 0
-            tls_job_run(c.job)
-            return self.job_done(c)
+        c.job.used = 0
+        if c.flags & F_BEGUN:
+            light = tls_light(&c.link, c.job.lent.p, c.job.lent.len)
+            if light:
+                tls_job_run(c.job, light)
+                if c.job.result != TLS_WANT or light == c.job.lent.len:
+                    return self.job_done(c)
         return self.submit(c)
 
     cdef int choose(self, Conn c) except -1:
@@ -1316,7 +1321,6 @@ cdef class NetLoop:
         return 0
 
     cdef int submit(self, Conn c) except -1:
-        c.job.used = 0
         if hspool_put(self.pool, &c.job.job, c.flags & F_BEGUN):
             self.n_handshakes_refused += 1
             count("handshakes_refused")

@@ -222,9 +222,6 @@ class ChannelBindings(Mapping[str, bytes]):
             raise KeyError(kind)
         return data
 
-    def __contains__(self, kind: object) -> bool:
-        return kind in self._conn.channel_binding_types
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._conn.channel_binding_types)
 

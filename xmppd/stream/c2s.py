@@ -304,7 +304,7 @@ class C2SStream:
             voluntary = self._hosts[opening.host].features
             return [Send(response + features.to_bind(self._settings.session, voluntary))]
         secured = talk.tls is not None
-        known = talk.bindings
+        known = frozenset(talk.bindings)
         bindings = tuple(kind for kind in sasl.CHANNEL_BINDINGS if kind in known)
         talk.offered = sasl.offered(self._settings.mechanisms, secured, bool(bindings))
         if secured:

@@ -69,10 +69,10 @@ typedef struct tls_job {
 } tls_job;
 
 tls_job *tls_job_new(tls_link *, void *owner);
-/* Do it here. */
-void tls_job_run(tls_job *);
+/* Do it here, with that many of the bytes not used yet. */
+void tls_job_run(tls_job *, size_t most);
 void tls_job_free(tls_job *);
-/* Whether the step that is left needs no public-key operation: a TLS 1.3 client's Finished, behind no certificate. */
-int tls_is_light(const tls_link *);
+/* How many of the bytes p[n] can be handled without a public-key operation, which is for the pool; 0 if it is not known. */
+size_t tls_light(const tls_link *, const unsigned char *p, size_t n);
 
 #endif
