@@ -287,20 +287,21 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
     """Presence with `to`, without type or unavailable (RFC 6121 4.6)."""
     if sender.conn is None:
         return  # as in `announce`
+    at = _counts_as(site, to)
     if stanza.type is None:
         if sender.directed is None:
             sender.directed = {}
-        if to not in sender.directed and len(sender.directed) >= site.settings.directed_presences:
+        if at not in sender.directed and len(sender.directed) >= site.settings.directed_presences:
             limited("directed_presences")
             bounce(sender, stanza, StanzaError("resource-constraint", app="directed_presences"))
             return
-        sender.directed[to] = None
+        sender.directed[at] = None
     elif sender.directed is not None:
-        sender.directed.pop(to, None)
+        sender.directed.pop(at, None)
 
     def refused(error: StanzaError) -> None:
         if sender.directed is not None:
-            sender.directed.pop(to, None)
+            sender.directed.pop(at, None)
         bounce(sender, stanza, error)
 
     # 5-2.a: 'to' as it was written
@@ -332,8 +333,16 @@ def deliver(site: Site, to: JID, stanza: bytes, from_: JID) -> None:
     resource = site.table.full(to.norm)
     if resource is not None:
         tell([resource], stanza)
-    elif to.is_bare or site.settings.delivery["presence", Form.GONE, State.AVAILABLE] is not Fate.DROP:
+    elif _counts_as(site, to).is_bare:
         tell(available(site, to.bare), stanza)
+
+
+def _counts_as(site: Site, to: JID) -> JID:
+    """The address that presence for `to` reaches: itself, or the bare one if nobody here has the full one (5-20.3)."""
+    gone = to.is_full and to.domain in site.hosts and site.table.full(to.norm) is None
+    if gone and site.settings.delivery["presence", Form.GONE, State.AVAILABLE] is not Fate.DROP:
+        return to.bare
+    return to
 
 
 # who is there
