@@ -406,3 +406,22 @@ async def test_presence_directed_to_a_resource_that_is_gone_is_withdrawn_from_al
         await core.settle()
         assert types(ben.read()) == [("presence", "unavailable", ann.jid)]
         assert types(later.read()) == []
+
+
+@in_loop
+async def test_who_does_not_read_and_asks_to_be_told_again_and_again_makes_nothing_grow():
+    async with CoreSite(("ann", *TALKATIVE)) as core:
+        ann, _ = await among_the_talkative(core)
+        waiting = core.site.meetings[ann.resource]
+        for n in range(5):
+            for verb in ("block", "unblock"):
+                ann.send(
+                    f"<iq type='set' id='{n}'><{verb} xmlns='urn:xmpp:blocking'><item jid='{HOST}'/></{verb}></iq>"
+                )
+                await core.settle()
+        assert core.site.meetings[ann.resource] is waiting
+        assert len(waiting) <= 2 * len(TALKATIVE)  # one stanza, one look, for each contact
+        ann.send("<presence type='unavailable'/>", "<presence/>")
+        await core.settle()
+        assert not waiting  # what waits for the stream holds nothing any more
+        assert len(core.site.meetings[ann.resource]) < len(TALKATIVE)

@@ -73,7 +73,8 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     _end_directed(site, sender, head, tail)
     if not sender.available:
         return
-    site.meetings.pop(sender, None)
+    if (waiting := site.meetings.pop(sender, None)) is not None:
+        waiting.clear()  # the stream holds it until it has taken what was written
     account: Account = sender.account.account
     status = stanza.find(ns.CLIENT, "status") if stanza is not None else None
     account.farewell = status.text()[:STATUS_CHARACTERS] if status is not None else ""
@@ -169,7 +170,11 @@ def meet(site: Site, resource: Resource, told: Sequence[str | bytes]) -> None:
     """
     waiting = site.meetings.get(resource)
     if waiting is not None:
-        waiting.extend(told)
+        # each once, the last time: whoever asks again and again, and does not read, makes nothing grow
+        anew = set(told)
+        kept = [of for of in waiting if of not in anew]
+        waiting.clear()
+        waiting.extend((*kept, *told))
     elif told:
         site.meetings[resource] = waiting = deque(told)
         _go_on(site, resource, waiting)
