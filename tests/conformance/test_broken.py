@@ -75,7 +75,6 @@ IGNORED: dict[str | None, tuple[str, ...]] = {
         "after_its_closing_tag_the_server_waits_as_long_as_configured",
         "what_comes_before_the_answer_to_the_closing_tag_is_processed",
         "the_answered_closing_tag_ends_the_connection_at_once",
-        "after_an_error_an_unanswered_connection_ends",
         "each_domain_has_its_certificate",
         "chains_of_a_large_pki_are_sent_whole",
         "a_renewed_certificate_needs_no_restart",
@@ -88,6 +87,8 @@ IGNORED: dict[str | None, tuple[str, ...]] = {
         "too_many_failures_end_the_stream",
         "no_setting_allows_streams_without_tls",
     ),
+    "the closing tag is not waited for": ("after_an_error_an_unanswered_connection_ends",),
+    "the closing tag is waited for, and nothing else": ("after_an_error_an_unanswered_connection_ends",),
     "one failure ends the stream": ("as_many_retries_as_are_set_are_evaluated",),
     "nothing is answered": ("local_domains_stay_local",),
     "disabled accounts are told to all": ("a_disabled_account_is_told_to_nobody_else",),
@@ -147,6 +148,12 @@ def test_the_fault_is_seen(fault: str, tmp_path: Path) -> None:
     with BrokenServer(tmp_path, fault) as server:
         for name in FAULTS[fault]:
             assert seen(verdict(server, CHECKS[name])) is None, name
+
+
+def test_who_waits_as_long_as_configured_meets_it(tmp_path: Path) -> None:
+    with BrokenServer(tmp_path) as server:
+        check = CHECKS["after_an_error_an_unanswered_connection_ends"]
+        assert verdict(server, check, with_launcher=True).outcome is Outcome.MET
 
 
 def test_what_a_server_lacks_is_seen(tmp_path: Path) -> None:

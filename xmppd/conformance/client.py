@@ -430,14 +430,18 @@ class Client:
 
     # ---- the end
 
-    def expect_stream_error(
-        self, *conditions: str, with_header: bool = False, in_order: bool = False
-    ) -> StreamError:
+    def expect_stream_error(self, *conditions: str, with_header: bool = False) -> StreamError:
         """A stream error, the closing tag, and after our own closing tag the end of the connection.
 
         `conditions` are those that fit. `with_header`: the fault was in our header, so a response header comes first.
-        `in_order` is that of `expect_end`.
         """
+        error = self.expect_error_and_closing_tag(*conditions, with_header=with_header)
+        self.send(CLOSING_TAG)
+        self.expect_end()
+        return error
+
+    def expect_error_and_closing_tag(self, *conditions: str, with_header: bool = False) -> StreamError:
+        """The same, without an answer of ours."""
         began = time.monotonic()
         header = self.expect_header() if with_header else None
         first = self._read_of_event
@@ -452,8 +456,6 @@ class Client:
         self.expect_closing_tag()
         seconds = time.monotonic() - began
         pieces = self._read_of_event - first + 1
-        self.send(CLOSING_TAG)
-        self.expect_end(in_order=in_order)
         return StreamError(condition, header, seconds, pieces)
 
     def expect_closing_tag(self) -> None:
@@ -461,6 +463,18 @@ class Client:
         event = self.next_solid()
         if not isinstance(event, Closed):
             raise NotMet(f"expected the closing tag of the stream, but {describe(event)}")
+
+    def expect_to_be_waited_for(self, seconds: float) -> None:
+        """For so long the server says nothing and does not end TCP, though it may end its half of TLS."""
+        until = time.monotonic() + seconds
+        try:
+            while not self.connection.ending.is_over:
+                if data := (self.reader.pending + self.connection.read(until)).strip():
+                    raise NotMet(f"the server sent {len(data)} bytes behind its closing tag")
+        except TimeoutError:
+            return
+        left = until - time.monotonic()
+        raise NotMet(f"the server ended TCP {left:.2f} s too early, before our closing tag came")
 
     def expect_end(self, *, in_order: bool = False) -> None:
         """The server sends no more data and ends the connection; in order is by close_notify of TLS and FIN of TCP."""

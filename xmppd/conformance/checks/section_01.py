@@ -7,6 +7,7 @@ import lzma
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 from math import log2
 from typing import Final
 
@@ -28,6 +29,9 @@ from xmppd.conformance.xmlstream import Closed, Element, Header
 
 WRONG_STREAMS: Final = "http://wrong.namespace.example.org/"
 IDS: Final = 10_000  # 1-27.1
+ANSWER_S: Final = 0.2  # a client may take so long to answer a closing tag
+CLOSE_S: Final = 1.0  # 1-35.2: how long the server is told to wait for the answer
+LATE_S: Final = 2.0  # and may be late, on a busy machine
 
 # ---- 1-1 to 1-5: connections ---------------------------------------------------------------------------------
 
@@ -832,47 +836,47 @@ def error_and_closing_tag_are_written_at_once(site: Site) -> None:
     expect(error.seconds < 1, f"the error came after {error.seconds:.1f} s")
 
 
-@check("1-35.1")
-def after_an_error_tls_and_tcp_end_in_order(site: Site) -> None:
-    """RFC 6120 4.9.1.1, 4.4: close_notify and FIN, no RST: at each stage, and with unread input behind the fault."""
+def with_a_stream_error(site: Site) -> Iterator[tuple[str, Client]]:
+    """Clients who made a fault at one stage after the other, and got the error and the closing tag."""
     client = site.connect()
     client.send_header(to="unknown.invalid")
-    client.expect_stream_error("host-unknown", with_header=True, in_order=True)
-    for client, behind in ((site.connect(), ""), (site.login(), ""), (site.login(), "<message/>" * 2000)):
-        if not client.jid:
-            client.secure()
-        client.send("<message></presence>" + behind)
-        client.expect_stream_error("not-well-formed", in_order=True)
+    client.expect_error_and_closing_tag("host-unknown", with_header=True)
+    yield "in a header", client
+    client = site.connect()
+    client.secure()
+    client.send("<message></presence>")
+    client.expect_error_and_closing_tag("not-well-formed")
+    yield "before SASL", client
+    for what, behind in (("in a stanza", ""), ("with 20 kB behind it", "<message/>" * 2000)):
+        client = site.login()
+        client.send(f"<message></presence>{behind}")
+        client.expect_error_and_closing_tag("not-well-formed")
+        yield what, client
+
+
+@check("1-35.1")
+def after_an_error_tls_and_tcp_end_in_order(site: Site) -> None:
+    """RFC 6120 4.9.1.1, 4.4: our closing tag is waited for, then come close_notify and FIN, no RST; at each stage."""
+    for what, client in with_a_stream_error(site):
+        site.note(f"a fault {what}")
+        client.expect_to_be_waited_for(ANSWER_S)
+        client.send(CLOSING_TAG)
+        client.expect_end(in_order=True)
 
 
 @check("1-35.2")
 def after_an_error_an_unanswered_connection_ends(site: Site) -> None:
-    """RFC 6120 4.4: the server closes TCP when the configured time has passed.
-
-    At once, if it likes, where it could not find our closing tag any more: behind what it cannot read.
-    """
-    site.change(close_timeout=1)
-    unbound = site.connect()
-    unbound.authenticated(site.account())
-    too_early = f"<message to='{site.account(1).jid}'/>"
-    for client, fault, least in (
-        (unbound, too_early, 0.5),  # clocks of servers are coarse
-        (site.login(), "<unknown/>", 0.0),
-        (site.login(), "<message></presence>", 0.0),
-    ):
+    """RFC 6120 4.4: our closing tag does not come, and the server ends TCP when the configured time has passed."""
+    site.change(close_timeout=CLOSE_S)
+    for what, client in with_a_stream_error(site):
+        site.note(f"a fault {what}")
         began = time.monotonic()
-        client.send(fault)
-        event = client.next_solid()
-        if fault == too_early and isinstance(event, Element) and event.get("type") == "error":
-            continue  # to this server it is no fault of the stream (1-15.2)
-        expect(
-            isinstance(event, Element) and event.is_("error", STREAMS),
-            f"expected a stream error, but {describe(event)}",
-        )
-        client.expect_closing_tag()
+        client.expect_to_be_waited_for(0.8 * CLOSE_S)  # clocks of servers are coarse
+        client.patience_s = 0.2 * CLOSE_S + LATE_S
         client.expect_end()
-        seconds = time.monotonic() - began
-        expect(least <= seconds < 4, f"behind {fault} the connection ended after {seconds:.1f} s, not 1 s")
+        site.note(
+            f"the server has ended TCP after {time.monotonic() - began:.1f} s; configured is {CLOSE_S} s"
+        )
 
 
 @check("1-35.3")
