@@ -6,6 +6,7 @@ A check that a wrong server passes is a check that cannot fail. `FAULTS` says wh
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
 import secrets
 import socket
@@ -37,6 +38,7 @@ DOMAIN = "one.example"
 ACCOUNTS = tuple(Account(name, DOMAIN, f"{name}'s password") for name in ("juliet", "romeo", "nurse"))
 
 PATIENCE_S = 0.7  # it answers at once, or never
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 ALLOW_CLIENT_RENEGOTIATION = 1 << 8  # of OpenSSL 3; the ssl module has no name for it
 
 # the checks that must see each of them
@@ -177,6 +179,7 @@ FAULTS = {
     "unknown users are told": ("unknown_users_look_like_wrong_passwords",),
     "texts without a language": ("texts_of_the_server_name_their_language",),
     "disabled accounts are told to all": (),
+    "UTF-16 is not well-formed": ("another_encoding_has_its_condition",),
 }
 
 
@@ -307,6 +310,9 @@ class Session:
                             raise Over
                         if first and self.has("a declaration is needed") and not data.startswith(b"<?xml"):
                             raise Over
+                        if first and (data[:2] in UTF16_MARKS or b"\0" in data[:2]):
+                            is_known = not self.has("UTF-16 is not well-formed")
+                            self.error("unsupported-encoding" if is_known else "not-well-formed")
                         first = False
                         self.reader.feed(data)
                         continue

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.broken import ACCOUNTS, DOMAIN, BrokenServer
+from tests.conformance.broken import ACCOUNTS, DOMAIN, BrokenServer, certificate
 
 COMMAND = (sys.executable, "-m", "xmppd", "conformance")
 RUN = ("run", "--launch", "xmppd")
@@ -96,7 +99,7 @@ def test_wrong_usage_is_one_sentence(
     [
         (
             (*BLACK_BOX, "--host", "127.0.0.1", "--port", "9"),
-            "no connection to 127.0.0.1 port 9: Connection refused",
+            "could not test: no connection to 127.0.0.1 port 9: Connection refused",
         ),
         (("run", "--launch", ""), 'the launcher "" cannot be started'),
         (("run", "--launch", "/none/such"), 'the launcher "/none/such" cannot be started'),
@@ -109,6 +112,62 @@ def test_what_cannot_be_tested_at_all_is_one_sentence(words: tuple[str, ...], se
     assert done.stdout == ""
     assert done.stderr.startswith(f"xmppd: {sentence}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (
+            ("--account", "romeo@one.example:hunter2"),
+            "romeo@one.example cannot log in with its password: the SASL fai",
+        ),
+        (
+            ("--disabled-account", f"{ACCOUNTS[0].jid}:{ACCOUNTS[0].password}"),
+            f"{ACCOUNTS[0].jid} is not disabled",
+        ),
+        (
+            ("--domain", "two.example"),
+            "127.0.0.1 port {port} does not serve two.example: the stream error host-unkn",
+        ),
+        (
+            ("--ca", "{other}"),
+            "the certificate of one.example is not of the CA in {other}: self-signed certificate",
+        ),
+        (
+            ("--host", "127.0.0.1", "--host", "127.0.0.2"),
+            "no connection to 127.0.0.2 port {port}: Connection refus",
+        ),
+    ],
+)
+def test_a_mistake_of_who_runs_it_is_not_the_servers(
+    black_box: list[str], tmp_path: Path, more: tuple[str, ...], sentence: str
+) -> None:
+    named = {"port": black_box[4], "other": certificate(tmp_path, "other.example")}
+    given = [each for each in black_box if more[0] != "--host" or each not in ("--host", "127.0.0.1")]
+    done = conformance(*given, *(word.format(**named) for word in more))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"xmppd: could not test: {sentence.format(**named)}")
+    assert done.stderr.count("\n") == 1
+    assert "hunter2" not in done.stderr
+
+
+def test_what_speaks_no_xmpp_is_not_tested() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    sock, _ = listener.accept()
+                    sock.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                    sock.close()
+
+        threading.Thread(target=greet, daemon=True).start()
+        port = str(listener.getsockname()[1])
+        done = conformance(*BLACK_BOX, "--host", "127.0.0.1", "--port", port)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert done.returncode == 1
+    assert f"could not test: what listens at 127.0.0.1 port {port} opens no XMPP stream: " in done.stderr
 
 
 def test_setup_says_what_to_do() -> None:

@@ -255,7 +255,7 @@ def test_two_servers_do_not_share_a_site(make_site):
 
 def test_run_says_that_servers_are_not_served_yet(make_site):
     site = make_site(listeners=('address = "127.0.0.1:0"', 'kind = "s2s"\naddress = "127.0.0.1:0"'))
-    assert "server-to-server streams are not served yet" in site.log
+    until(lambda: "server-to-server streams are not served yet" in site.log)
     assert [each["code"] for each in site.status["warnings"]] == ["listener-not-served"]
 
 

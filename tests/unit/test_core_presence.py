@@ -389,3 +389,39 @@ async def test_a_greeting_ends_with_the_presence_it_is_for():
         seen = await all_of(core, ann)
         assert 2 < len(seen) < len(TALKATIVE)
         assert seen[-1] == (ann.jid, "unavailable", None)
+
+
+@pytest.mark.req("5-20.3", "8-17.x1")
+@in_loop
+async def test_presence_directed_to_a_resource_that_is_gone_is_withdrawn_from_all_it_has_reached():
+    """By UC 5-20 it went to the account; that the resource has come back since changes nothing."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ben.send("<presence/>")
+        ann.send(f"<presence to='{BEN}/later'/>")
+        await core.settle()
+        assert types(ben.read())[-1] == ("presence", None, ann.jid)
+        later = await core.login("ben", "later")
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        assert types(ben.read()) == [("presence", "unavailable", ann.jid)]
+        assert types(later.read()) == []
+
+
+@in_loop
+async def test_who_does_not_read_and_asks_to_be_told_again_and_again_makes_nothing_grow():
+    async with CoreSite(("ann", *TALKATIVE)) as core:
+        ann, _ = await among_the_talkative(core)
+        waiting = core.site.meetings[ann.resource]
+        for n in range(5):
+            for verb in ("block", "unblock"):
+                ann.send(
+                    f"<iq type='set' id='{n}'><{verb} xmlns='urn:xmpp:blocking'><item jid='{HOST}'/></{verb}></iq>"
+                )
+                await core.settle()
+        assert core.site.meetings[ann.resource] is waiting
+        assert len(waiting) <= 2 * len(TALKATIVE)  # one stanza, one look, for each contact
+        ann.send("<presence type='unavailable'/>", "<presence/>")
+        await core.settle()
+        assert not waiting  # what waits for the stream holds nothing any more
+        assert len(core.site.meetings[ann.resource]) < len(TALKATIVE)

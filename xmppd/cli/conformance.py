@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import sys
 from collections import Counter
@@ -23,12 +22,11 @@ from xmppd.ops.admin import CommandError
 if TYPE_CHECKING:
     from xmppd.conformance.report import Letter
     from xmppd.conformance.signature import Signer
-    from xmppd.conformance.subject import Account, Subject
+    from xmppd.conformance.subject import Account
     from xmppd.conformance.verdict import Outcome, Verdict
 
 PORT: Final = click.IntRange(1, 65535)
 FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-REACH_TIMEOUT_S: Final = 10.0
 
 SETUP: Final = """\
 What an administrator sets up so that the tester reaches as much as it can without a launcher:
@@ -48,8 +46,8 @@ Then:
       --disabled-account JID:PASSWORD --areas streams --report letter.html --transcript DIR
 
 What needs other settings, a restart or a look inside is then "could not test", and says why. A launcher
-reaches that, too: --launch xmppd, or --launch COMMAND with a program that speaks the protocol of launchers
-(python -c "help('xmppd.conformance.launcher')").
+reaches that, too: --launch xmppd, or --launch COMMAND with a program that speaks the protocol of launchers,
+which docs/launchers.md describes.
 """
 
 
@@ -129,11 +127,12 @@ def run(
     as_json: bool,
 ) -> int:  # fmt: skip
     """Run the checks. Exit status 0 if nothing selected is "not met" or "could not test", else 1."""
-    from xmppd.conformance import report, requirements, version
+    from xmppd.conformance import given, report, requirements, version
     from xmppd.conformance.launcher import LauncherFailed, Unsupported
     from xmppd.conformance.launchers import launcher
     from xmppd.conformance.runner import Runner
     from xmppd.conformance.subject import Subject, launched
+    from xmppd.conformance.verdict import CouldNotTest
 
     with _usage():
         selection = requirements.select(requirements.words(areas), requirements.words(only))
@@ -141,8 +140,8 @@ def run(
         signer = _signer(sign, certificate, reports)
         notes = configuration.read_text(encoding="utf-8") if configuration is not None else None
         lines = accounts_file.read().decode().splitlines() if accounts_file is not None else []
-        given = _accounts([*accounts, *filter(str.strip, lines)], domains)
-        given_disabled = _accounts(disabled, domains)
+        people = _accounts([*accounts, *filter(str.strip, lines)], domains)
+        disabled_people = _accounts(disabled, domains)
         if launch is None:
             if not domains:
                 raise ValueError("say what is tested: --domain and --host, or --launch")
@@ -157,10 +156,10 @@ def run(
         if launch is None:
             first, *more = hosts or domains[:1]
             subject = Subject(
-                first, port or 5222, domains, str(ca) if ca else None, given, given_disabled,
+                first, port or 5222, domains, str(ca) if ca else None, people, disabled_people,
                 system=system or "unknown", more_hosts=tuple(more), s2s_port=s2s_port or 5269,
             )  # fmt: skip
-            _reach(subject)
+            given.try_out(subject)
             if system is None:
                 version.ask(subject)
         else:
@@ -176,6 +175,8 @@ def run(
                     click.echo(str(verdict))
     except (LauncherFailed, Unsupported) as error:
         raise CommandError(str(error)) from None
+    except CouldNotTest as ended:
+        raise CommandError(f"could not test: {ended.why}") from None
     finally:
         if helper is not None:
             helper.close()
@@ -250,15 +251,6 @@ def _accounts(lines: Iterable[str], domains: tuple[str, ...]) -> tuple[Account, 
         if domains and account.domain not in domains:
             raise ValueError(f"{account.jid} is of none of the domains {', '.join(domains)}")
     return found
-
-
-def _reach(subject: Subject) -> None:
-    """Somebody listens there: without that no check says anything."""
-    try:
-        socket.create_connection((subject.host, subject.port), REACH_TIMEOUT_S).close()
-    except OSError as error:
-        why = error.strerror or error
-        raise CommandError(f"no connection to {subject.host} port {subject.port}: {why}") from None
 
 
 @conformance.command()

@@ -298,7 +298,9 @@ class Addresses(Struct, frozen=True, kw_only=True):
     rules: Annotated[
         Rules,
         setting(
-            "How addresses are prepared and compared: RFC 6122, as most servers do, or RFC 7622.", "restart"
+            "How addresses are prepared and compared: RFC 6122, as most servers do, or RFC 7622;"
+            " either meets UC XMPP 2013 (4-5).",
+            "restart",
         ),
     ] = "rfc6122"
 

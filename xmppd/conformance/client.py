@@ -368,10 +368,14 @@ class Client:
 
     def iq(self, kind: str, payload: str, *, to: str | None = None) -> Element:
         """Send an IQ get or set; its answer. Other stanzas may come before it."""
+        return self.wait_for("iq", id=self.request(kind, payload, to=to))
+
+    def request(self, kind: str, payload: str, *, to: str | None = None) -> str:
+        """Send an IQ get or set; its id."""
         id_ = self.new_id()
         address = "" if to is None else f" to={quoteattr(to)}"
         self.send(f"<iq type='{kind}' id='{id_}'{address}>{payload}</iq>")
-        return self.wait_for("iq", id=id_)
+        return id_
 
     def message(self, to: str, text: str, *, kind: str = "chat") -> str:
         """Send a message; its id."""

@@ -39,7 +39,14 @@ HANDSHAKE_MESSAGES: Final = {
 
 
 class TLSFailed(Exception):
-    """The handshake failed; the text is what the library says."""
+    """The handshake failed; the text is what the library says.
+
+    `verify_code`: what OpenSSL has against the certificate, 0 if it was not that.
+    """
+
+    def __init__(self, said: str, verify_code: int = 0) -> None:
+        super().__init__(said)
+        self.verify_code = verify_code
 
 
 @dataclass(slots=True)
@@ -218,7 +225,7 @@ class Connection:
                 self._behind_tls = self._incoming.read()
                 said = getattr(error, "verify_message", "") or error.reason or str(error)
                 self._event(f"TLS handshake failed: {said}")
-                raise TLSFailed(said) from None
+                raise TLSFailed(said, getattr(error, "verify_code", 0)) from None
             else:
                 break
         self.send_raw(self._outgoing.read())

@@ -163,6 +163,11 @@ class Resource(Client):
         """A roster set that removes a contact; its answer."""
         return self.set_item(contact, more=" subscription='remove'")
 
+    def ask_to_remove_nobody(self) -> str:
+        """Send a roster set that changes nothing; its id."""
+        nobody = f"{NOBODY_KNOWS}{self.new_id()}@{self.domain}"
+        return self.request("set", roster_set(item_xml(nobody, more=" subscription='remove'")))
+
     # ---- presence
 
     def presence(self, kind: str | None = None, to: Person | str | None = None, inside: str = "") -> str:
@@ -311,15 +316,20 @@ def is_refused(client: Client) -> bool:
 def settle(*resources: Resource) -> None:
     """Everything that was caused until now has come to these resources.
 
-    Each asks twice, one after the other, to remove a contact that it has not, which has to wait for every change
-    of its roster before it. In the end each has a message from every other, which comes behind what the other
-    sent or caused before (RFC 6120 10.1).
+    All ask twice to remove a contact that they have not, which has to wait for every change of their rosters before
+    it; the second time for what the changes of the others have caused. In the end each has a message from every
+    other, which comes behind what the other sent or caused before (RFC 6120 10.1).
     """
-    for resource in resources * 2:
-        resource.remove_item(f"{NOBODY_KNOWS}{resource.new_id()}@{resource.domain}")
-    for listener in resources:
-        for speaker in resources:
-            listener.before_message(speaker)
+    for _ in range(2):
+        asked = [(resource, resource.ask_to_remove_nobody()) for resource in resources]
+        for resource, id_ in asked:
+            resource.wait_for("iq", id=id_)
+    fences = {
+        listener: {speaker.message(listener.jid, "fence") for speaker in resources} for listener in resources
+    }
+    for listener, ids in fences.items():
+        while ids:
+            ids.discard(listener.wait_for("message").get("id") or "")
 
 
 # ---- subscriptions

@@ -52,97 +52,98 @@ class Site:
         """An account that may not log in, though its password is right."""
         if self.subject.disabled_accounts:
             return self.subject.disabled_accounts[0]
-        if self.subject.launcher is None:
+        if not self.has_launcher:
             raise CouldNotTest("it needs a disabled account; give --disabled-account")
         account = self.new_account("disabled")
-        with self._launcher_asked():
-            self.launcher.disable_account(account.jid)
+        with self._launcher_to("disable an account") as launcher:
+            launcher.disable_account(account.jid)
         self.subject.disabled_accounts = (account,)
         return account
 
     # ---- the launcher
 
     @property
-    def launcher(self) -> Launcher:
-        """What can start, stop and change the server."""
-        if self.subject.launcher is None:
-            raise CouldNotTest("it needs a launcher that changes or restarts the server; give --launch")
-        return self.subject.launcher
+    def has_launcher(self) -> bool:
+        """Whether somebody can restart and change the server."""
+        return self.subject.launcher is not None
 
     @contextmanager
-    def _launcher_asked(self) -> Iterator[None]:
+    def _launcher_to(self, do: str) -> Iterator[Launcher]:
+        """What can start, stop and change the server; `do` says what for, if there is none."""
+        if self.subject.launcher is None:
+            raise CouldNotTest(f"it needs a launcher to {do}; give --launch")
         try:
-            yield
+            yield self.subject.launcher
         except Unsupported as error:
             raise CouldNotTest(f"the launcher: {error}") from None
 
     def change(self, **settings: Any) -> None:
         """Let other settings be in force until the check ends, named as in `launcher`, with _ for -."""
         named = {name.replace("_", "-"): value for name, value in settings.items()}
-        with self._launcher_asked():
-            self.subject.follow(self.launcher.change(named))
+        with self._launcher_to(f"change {', '.join(named)}") as launcher:
+            self.subject.follow(launcher.change(named))
         self._is_changed = True
         self.note(f"settings changed: {', '.join(f'{name} = {value}' for name, value in named.items())}")
 
     def refusal(self, **settings: Any) -> str | None:
         """Why the server refuses these settings; None if it takes them."""
         named = {name.replace("_", "-"): value for name, value in settings.items()}
-        with self._launcher_asked():
-            said = self.launcher.refusal(named)
+        with self._launcher_to(f"try the setting {', '.join(named)}") as launcher:
+            said = launcher.refusal(named)
         self.note(f"settings tried: {named}: {'taken' if said is None else said}")
         return said
 
     def begin_to_stop(self) -> None:
         """Stop the server in order; it is started again when the check ends."""
-        with self._launcher_asked():
-            self.launcher.stop()
+        with self._launcher_to("stop the server") as launcher:
+            launcher.stop()
         self._is_changed = True
         self.note("the server was told to stop")
 
     def restart(self) -> None:
         """Stop the server in order and start it again; no connection stays."""
         self.hang_up()
-        with self._launcher_asked():
-            self.subject.follow(self.launcher.restart())
+        with self._launcher_to("restart the server") as launcher:
+            self.subject.follow(launcher.restart())
         self.note("the server was stopped in order, and started again")
 
     def kill_and_start(self) -> None:
         """End the server without giving it a chance to say anything, and start it again."""
-        with self._launcher_asked():
-            self.launcher.kill()
-            self.subject.follow(self.launcher.restart())
+        with self._launcher_to("kill the server") as launcher:
+            launcher.kill()
+            self.subject.follow(launcher.restart())
         self.note("the server was killed, and started again")
 
     def end_session(self, jid: str) -> None:
         """Let the server close a stream, as an administrator can."""
-        with self._launcher_asked():
-            self.launcher.end_session(jid)
+        with self._launcher_to("end a session") as launcher:
+            launcher.end_session(jid)
         self.note(f"the session {jid} was ended by the administrator")
 
     def renew_certificate(self, domain: str) -> None:
         """Let the server have a new certificate, without a restart."""
-        with self._launcher_asked():
-            self.launcher.renew_certificate(domain)
+        with self._launcher_to("renew a certificate") as launcher:
+            launcher.renew_certificate(domain)
         self.note(f"the certificate of {domain} was renewed")
 
     def use_certificate(self, domain: str, chain: str, key: str) -> None:
         """Let the server have this certificate, without a restart."""
-        with self._launcher_asked():
-            self.launcher.use_certificate(domain, chain, key)
+        with self._launcher_to("give the server another certificate") as launcher:
+            launcher.use_certificate(domain, chain, key)
         self.note(f"{domain} was given another certificate")
 
     def dns_records(self, domain: str) -> str:
         """What the product tells the administrator to put into the DNS."""
-        with self._launcher_asked():
-            records = self.launcher.dns_records(domain)
+        with self._launcher_to("ask the product for its DNS records") as launcher:
+            records = launcher.dns_records(domain)
         self.note(f"DNS records: {records}")
         return records
 
     def new_account(self, name: str, password: str | None = None, domain: str = "") -> Account:
         """Make an account, of the domain under test unless another is named."""
         account = Account(name, domain or self.domain, password or f"the password of {name}")
-        with self._launcher_asked():
-            self.launcher.add_account(account.jid, account.password)
+        with self._launcher_to("make an account") as launcher:
+            launcher.add_account(account.jid, account.password)
         return account
 
     def new_account_once(self, name: str, password: str, domain: str = "") -> Account:
@@ -179,12 +180,13 @@ class Site:
     @contextmanager
     def on_a_host_with_ipv6_alone(self) -> Iterator[Site]:
         """The same product, started afresh by its launcher on a host that has ::1 and nothing else."""
-        assert self.launcher
-        host = IPv6OnlyHost(launchers.command(self.subject.launch))
+        start = "start the server on a host with IPv6 alone"
+        with self._launcher_to(start):
+            host = IPv6OnlyHost(launchers.command(self.subject.launch))
         self.note("a network namespace with ::1 alone was made")
         try:
             try:
-                with self._launcher_asked():
+                with self._launcher_to(start):
                     subject = launched(host.launcher, self.subject.launch, {"ipv4": False})
             except LauncherFailed as error:
                 raise NotMet(f"the server does not start: {error}") from None

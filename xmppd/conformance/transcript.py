@@ -68,6 +68,8 @@ def _text(data: bytes) -> str:
 def printable(text: str) -> str:
     """One line, without secrets and without control characters."""
     text = SECRETS.sub(r"\1(not shown)", text)
+    if text.isprintable():  # as most is
+        return text
     return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 

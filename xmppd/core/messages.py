@@ -154,8 +154,8 @@ class Messages:
                 log.exception("message not delivered", extra=fields(account=str(bare)))
                 bounce(sender, stanza, StanzaError("internal-server-error"))
         self._site.acceptance.decided(asked, into=self._site.offline.pending)
-        if account is not None:
-            self._site.offline.show(account)
+        if (known := account or self._site.accounts.get(bare)) is not None:
+            self._site.offline.show(known)
 
 
 class _Asked(Pending):

@@ -202,8 +202,10 @@ class Offline:
             box.behind = deque()
         limits = self._site.settings.offline
         if len(box.behind) >= limits.page_messages:
+            count("offline_refused")
             raise StanzaError("resource-constraint", app="page_messages")
         if self.behind_octets + len(stanza) > limits.queue_bytes:
+            count("offline_refused")
             raise StanzaError("resource-constraint", app="queue_bytes")
         self.behind_octets += len(stanza)
         box.behind.append((box.last, sender, stanza, to))

@@ -73,7 +73,8 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
     _end_directed(site, sender, head, tail)
     if not sender.available:
         return
-    site.meetings.pop(sender, None)
+    if (waiting := site.meetings.pop(sender, None)) is not None:
+        waiting.clear()  # the stream holds it until it has taken what was written
     account: Account = sender.account.account
     status = stanza.find(ns.CLIENT, "status") if stanza is not None else None
     account.farewell = status.text()[:STATUS_CHARACTERS] if status is not None else ""
@@ -169,7 +170,11 @@ def meet(site: Site, resource: Resource, told: Sequence[str | bytes]) -> None:
     """
     waiting = site.meetings.get(resource)
     if waiting is not None:
-        waiting.extend(told)
+        # each once, the last time: whoever asks again and again, and does not read, makes nothing grow
+        anew = set(told)
+        kept = [of for of in waiting if of not in anew]
+        waiting.clear()
+        waiting.extend((*kept, *told))
     elif told:
         site.meetings[resource] = waiting = deque(told)
         _go_on(site, resource, waiting)
@@ -287,20 +292,21 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
     """Presence with `to`, without type or unavailable (RFC 6121 4.6)."""
     if sender.conn is None:
         return  # as in `announce`
+    at = _counts_as(site, to)
     if stanza.type is None:
         if sender.directed is None:
             sender.directed = {}
-        if to not in sender.directed and len(sender.directed) >= site.settings.directed_presences:
+        if at not in sender.directed and len(sender.directed) >= site.settings.directed_presences:
             limited("directed_presences")
             bounce(sender, stanza, StanzaError("resource-constraint", app="directed_presences"))
             return
-        sender.directed[to] = None
+        sender.directed[at] = None
     elif sender.directed is not None:
-        sender.directed.pop(to, None)
+        sender.directed.pop(at, None)
 
     def refused(error: StanzaError) -> None:
         if sender.directed is not None:
-            sender.directed.pop(to, None)
+            sender.directed.pop(at, None)
         bounce(sender, stanza, error)
 
     # 5-2.a: 'to' as it was written
@@ -332,8 +338,16 @@ def deliver(site: Site, to: JID, stanza: bytes, from_: JID) -> None:
     resource = site.table.full(to.norm)
     if resource is not None:
         tell([resource], stanza)
-    elif to.is_bare or site.settings.delivery["presence", Form.GONE, State.AVAILABLE] is not Fate.DROP:
+    elif _counts_as(site, to).is_bare:
         tell(available(site, to.bare), stanza)
+
+
+def _counts_as(site: Site, to: JID) -> JID:
+    """The address that presence for `to` reaches: itself, or the bare one if nobody here has the full one (5-20.3)."""
+    gone = to.is_full and to.domain in site.hosts and site.table.full(to.norm) is None
+    if gone and site.settings.delivery["presence", Form.GONE, State.AVAILABLE] is not Fate.DROP:
+        return to.bare
+    return to
 
 
 # who is there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import lzma
 import re
 import time
@@ -744,6 +745,19 @@ def each_fault_of_a_header_has_its_condition(site: Site) -> None:
         client = site.connect()
         client.send(sent)
         client.expect_stream_error(*conditions, with_header=True)
+
+
+@check("1-33.1", "1-34.2")
+def another_encoding_has_its_condition(site: Site) -> None:
+    """RFC 6120 4.9.3.22, 11.6: UTF-16 in both orders of bytes, with the mark of its order and without, said or not."""
+    for declaration in ("<?xml version='1.0' encoding='UTF-16'?>", "<?xml version='1.0'?>", ""):
+        header = stream_header(to=site.domain, declaration=declaration)
+        for encoding, mark in (("utf-16-le", codecs.BOM_UTF16_LE), ("utf-16-be", codecs.BOM_UTF16_BE)):
+            for first in (mark, b""):
+                client = site.connect()
+                site.note(f"{encoding}, {'with' if first else 'without'} U+FEFF")
+                client.send(first + header.encode(encoding))
+                client.expect_stream_error("unsupported-encoding", with_header=True)
 
 
 @check("1-33.1", "1-34.2")

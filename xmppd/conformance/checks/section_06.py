@@ -400,6 +400,7 @@ def rosters_may_be_large(site: Site) -> None:
     """RFC 6121 2.1.4: 0, 1 and 1000 items with names and groups of other scripts, in one stanza each."""
     [juliet] = strangers(site, 1)
     desk = juliet.connected()
+    desk.patience_s *= 3  # a server may be slow with so many
     expect(not desk.roster(), "the empty roster is not empty")
     wanted = [
         (

@@ -426,8 +426,10 @@ def who_ends_without_a_word_is_unavailable(site: Site) -> None:
 @check("8-16.1", area="im")
 def who_is_silent_too_long_is_unavailable(site: Site) -> None:
     """RFC 6120 4.6.4: a client that answers no pings."""
-    site.change(idle_timeout=2)
-    desk, phone = both_there(site)
+    _, _, juliet, romeo = friends(site)
+    site.hang_up()
+    site.change(idle_timeout=1)
+    phone, desk = romeo.available(), juliet.available()
     gone = desk.jid
     until = time.monotonic() + 2 * phone.patience_s
     while not phone.heard("presence", from_=gone, type="unavailable"):

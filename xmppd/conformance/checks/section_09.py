@@ -153,8 +153,10 @@ def messages_go_where_they_are_addressed(site: Site) -> None:
 
 @check("9-6.a", "5-19.b", area="im")
 def chat_is_delivered_or_kept(site: Site) -> None:
-    """RFC 6121 5.2.2, 8.5.2, XEP-0160: type chat; over a restart, too."""
-    are_delivered_or_kept(site, *(" type='chat'",) * 3, restarts=(False, True))
+    """RFC 6121 5.2.2, 8.5.2, XEP-0160: type chat; over a restart, too, if there is a launcher for that."""
+    are_delivered_or_kept(
+        site, *(" type='chat'",) * 3, restarts=(False, True) if site.has_launcher else (False,)
+    )
 
 
 @check("9-6.d", "5-19.b", area="im")

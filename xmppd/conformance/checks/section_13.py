@@ -50,7 +50,7 @@ def a_changed_mark_is_that_of_new_connections(site: Site) -> None:
 
 def shipped(site: Site) -> tuple[int, ...]:
     """What a fresh server marks its packets with; one that others have set up may use another value of AF2x."""
-    return AF2X if site.subject.launcher is None else (AF21,)
+    return (AF21,) if site.has_launcher else AF2X
 
 
 def session(site: Site, over: AddressFamily) -> list[Packet]:

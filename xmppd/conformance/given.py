@@ -1,0 +1,77 @@
+"""What a run was given is tried before any check: a mistake of who runs it is not a fault of the server.
+
+Only what is surely such a mistake is told; everything else is for the checks to find.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Final
+
+from xmppd.conformance.client import describe
+from xmppd.conformance.connection import Connection, TLSFailed
+from xmppd.conformance.names import SASL, STREAMS, TLS
+from xmppd.conformance.site import Site
+from xmppd.conformance.subject import Account, Subject
+from xmppd.conformance.transcript import Transcript
+from xmppd.conformance.verdict import CouldNotTest, Ended, NotMet
+from xmppd.conformance.xmlstream import Element
+
+# what OpenSSL finds if the CA is not the one that issued the certificate (X509_V_ERR_*)
+OTHER_ISSUER: Final = frozenset({2, 7, 18, 19, 20, 21})
+
+
+def try_out(subject: Subject) -> None:
+    """Connect to every address, open a stream for every domain, log in with every account. Raises CouldNotTest."""
+    site = Site(subject, Transcript())
+    try:
+        for host in (subject.host, *subject.more_hosts):
+            Connection((host, subject.port), "", site.transcript, subject.dial).close()
+        for domain in subject.domains:
+            _is_served(site, domain)
+        for account in subject.accounts:
+            if said := _refusal(site, account):
+                raise CouldNotTest(f"{account.jid} cannot log in with its password: {said}")
+        for account in subject.disabled_accounts:
+            if _refusal(site, account) == "":
+                raise CouldNotTest(f"{account.jid} is not disabled: it can log in")
+    finally:
+        site.end()
+
+
+def _is_served(site: Site, domain: str) -> None:
+    """A stream for the domain opens, and its certificate is of the CA."""
+    client = site.connect(domain)
+    where = f"{site.subject.host} port {site.subject.port}"
+    client.send_header()
+    try:
+        client.expect_header()
+    except NotMet as ended:
+        raise CouldNotTest(f"what listens at {where} opens no XMPP stream: {ended.why}") from None
+    with suppress(NotMet):
+        event = client.next_solid()
+        if isinstance(event, Element) and event.is_("error", STREAMS) and "host-unknown" in str(event):
+            raise CouldNotTest(f"{where} does not serve {domain}: {describe(event)}")
+        client.send(f"<starttls xmlns='{TLS}'/>")
+        client.expect("proceed", TLS)
+        with suppress(TimeoutError):
+            try:
+                client.connection.start_tls(client.context(), domain, time.monotonic() + client.patience_s)
+            except TLSFailed as failed:
+                if failed.verify_code in OTHER_ISSUER:
+                    raise CouldNotTest(
+                        f"the certificate of {domain} is not of the CA in {site.subject.ca_file}: {failed}"
+                    ) from None
+
+
+def _refusal(site: Site, account: Account) -> str | None:
+    """Why the account is refused; empty if it is not, None if that is not known."""
+    client = site.connect(account.domain)
+    try:
+        client.secure()
+        client.authenticate(account)
+    except Ended:
+        last = client.seen[-1] if client.seen else None
+        return describe(last) if last is not None and last.is_("failure", SASL) else None
+    return ""
