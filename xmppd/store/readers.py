@@ -83,8 +83,8 @@ class Readers:
             count("store_queue_full")
             raise StoreFull(f"{self._queue_jobs} reads are waiting for the disk")
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._timer = loop, None
+        if loop is not self._loop:  # one after another: of what the last one gave nobody waits for anything
+            self._loop, self._timer, self._given, self._due, self._depth = loop, None, [], {}, 0
         future = loop.create_future()
         self._depth += 1
         if not self._given:
@@ -160,9 +160,8 @@ class Readers:
         try:
             while (batch := self._batches.get()) is not None:
                 outcomes = self._read(connection, batch)
-                assert self._loop is not None  # it gave these jobs
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    self._loop.call_soon_threadsafe(self._deliver, outcomes)
+                    batch[0][0].get_loop().call_soon_threadsafe(self._deliver, outcomes)
         finally:
             connection.close()
 
