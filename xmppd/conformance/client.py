@@ -479,6 +479,10 @@ class Client:
     def close(self) -> None:
         """Close the stream as a client should."""
         self.send(CLOSING_TAG)
+        self.expect_closed()
+
+    def expect_closed(self) -> None:
+        """The server answers our closing tag, and ends the connection."""
         while not isinstance(event := self.next_solid(), Closed):
             if isinstance(event, End):
                 raise NotMet(f"the server did not answer the closing tag: {event.how}")

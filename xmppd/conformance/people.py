@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from xmppd.conformance.check import expect
-from xmppd.conformance.client import Client, describe, stanza_condition
+from xmppd.conformance.client import CLOSING_TAG, Client, describe, stanza_condition
 from xmppd.conformance.names import CLIENT, DELAY, ROSTER, STANZA_ID, STREAMS, XML
 from xmppd.conformance.subject import Account
 from xmppd.conformance.verdict import CouldNotTest, NotMet
@@ -183,8 +183,7 @@ class Resource(Client):
 
     def leave(self) -> None:
         """Unavailable, and the stream closed; the server has dealt with it."""
-        self.presence("unavailable")
-        self.close()
+        leave(self)
 
 
 @dataclass(frozen=True)
@@ -332,6 +331,15 @@ def settle(*resources: Resource) -> None:
             ids.discard(listener.wait_for("message").get("id") or "")
 
 
+def leave(*resources: Resource) -> None:
+    """All become unavailable and close their streams; the server has dealt with it."""
+    for resource in resources:
+        resource.presence("unavailable")
+        resource.send(CLOSING_TAG)
+    for resource in resources:
+        resource.expect_closed()
+
+
 # ---- subscriptions
 
 
@@ -385,7 +393,7 @@ def strangers(site: Site, number: int) -> list[Person]:
         for cleaner in cleaners:
             left = cleaner.roster()
             expect(not left, f"{', '.join(left)} cannot be removed from the roster of {bare(cleaner.jid)}")
-            cleaner.leave()
+        leave(*cleaners)
     except NotMet as ended:
         raise CouldNotTest(f"the accounts cannot be brought to a clean state: {ended.why}") from None
     return people

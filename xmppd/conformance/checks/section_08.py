@@ -14,7 +14,7 @@ from typing import Final
 from xmppd.conformance.check import check, expect
 from xmppd.conformance.client import CLOSING_TAG, describe, stanza_condition
 from xmppd.conformance.names import CLIENT, STREAM_ERRORS
-from xmppd.conformance.people import Person, Resource, bare, contents, reach, settle, strangers
+from xmppd.conformance.people import Person, Resource, bare, contents, leave, reach, settle, strangers
 from xmppd.conformance.site import Site
 from xmppd.conformance.verdict import CouldNotTest, NotMet
 from xmppd.conformance.xmlstream import Element, parse
@@ -34,8 +34,7 @@ def friends(site: Site, state: str = "from") -> tuple[Resource, Resource, Person
     juliet, romeo = strangers(site, 2)
     desk, phone = juliet.available(), romeo.available()
     reach(state, desk, phone)
-    desk.leave()
-    phone.leave()
+    leave(desk, phone)
     return juliet.interested(), romeo.interested(), juliet, romeo
 
 
