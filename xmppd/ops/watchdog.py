@@ -51,7 +51,7 @@ class LoopWatchdog:
         self._beat_s = clock.monotonic_s()
         self._where = ""
         self._sampled = False
-        self._ending = threading.Event()
+        self._running = threading.Lock()  # held while it runs; waiting for it costs less than for an Event
         self._loop_thread = 0
         self._timer: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -61,11 +61,13 @@ class LoopWatchdog:
         self._loop_thread = threading.get_ident()
         self._beat_s = clock.monotonic_s()
         self._timer = self._loop.call_later(self._interval_s, self._beat)
+        self._running.acquire()
         self._thread.start()
 
     def stop(self) -> None:
         """End; called in the loop's thread."""
-        self._ending.set()
+        if self._running.locked():
+            self._running.release()
         if self._timer is not None:
             self._timer.cancel()
         if self._thread.is_alive():
@@ -84,7 +86,7 @@ class LoopWatchdog:
         self._timer = self._loop.call_later(self._interval_s, self._beat)
 
     def _watch(self) -> None:
-        while not self._ending.wait(self._interval_s):
+        while not self._running.acquire(timeout=self._interval_s):
             late_s = clock.monotonic_s() - self._beat_s - self._interval_s
             if late_s <= self._lag_s or self._sampled:
                 continue

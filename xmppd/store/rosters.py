@@ -9,7 +9,7 @@ from operator import attrgetter
 import msgspec
 
 from xmppd import clock
-from xmppd.records import AccountRecord, RosterChange, RosterItem, Subscription
+from xmppd.records import AccountRecord, RosterChange, RosterItem, Subscription, Waiting
 from xmppd.store.blocks import blocked_by
 from xmppd.store.errors import NoSuchAccount, RosterFull
 from xmppd.store.offline import waiting_of
@@ -57,18 +57,16 @@ class Rosters:
         """
 
         def work(connection: sqlite3.Connection) -> AccountRecord | None:
-            sql = """SELECT id, version FROM account JOIN roster ON account_id = id
-                WHERE domain = ? AND local = ?"""
-            row = connection.execute(sql, (domain, local)).fetchone()
+            row = connection.execute(_FIND, (domain, local)).fetchone()
             if row is None:
                 return None
-            account_id, version = row
+            account_id, version, has_items, has_waiting, has_blocked = row
             return AccountRecord(
                 account_id,
                 version,
-                items_of(connection, account_id),
-                waiting_of(connection, account_id),
-                blocked_by(connection, account_id),
+                items_of(connection, account_id) if has_items else [],
+                waiting_of(connection, account_id) if has_waiting else Waiting(),
+                blocked_by(connection, account_id) if has_blocked else (),
             )
 
         return await self._readers.read(work)
@@ -141,6 +139,13 @@ class Rosters:
         """The local accounts that know the bare JID `contact` or a full JID of it. Raises StoreError."""
         return await self._readers.read(lambda connection: holders(connection, contact))
 
+
+# what there is none of is not asked for: each step of a statement gives up Python's lock, which the event loop is using
+_FIND = """SELECT id, version,
+        EXISTS (SELECT 1 FROM roster_item i WHERE i.account_id = a.id),
+        EXISTS (SELECT 1 FROM offline o WHERE o.account_id = a.id),
+        EXISTS (SELECT 1 FROM blocked b WHERE b.account_id = a.id)
+    FROM account a JOIN roster r ON r.account_id = a.id WHERE domain = ? AND local = ?"""
 
 _COLUMNS = "contact, name, subscription, ask, pending_in, approved, groups, listed"
 
