@@ -930,7 +930,10 @@ def test_rubbish_as_first_data_is_answered_inside_a_stream(data: bytes) -> None:
     assert error[0].tag.startswith(f"{{{ns.STREAM_ERRORS}}}")
     assert attribute(send.data, "from") == HOST
     assert attribute(send.data, "version") == "1.0"
+    assert not wire.disconnected
+    wire.feed(b"and more \xff", b"</stream:", b"stream>\n")  # of all this only the end is told (1-35.1)
     assert wire.disconnected
+    assert wire.of(Send) == [send]
 
 
 # --- the end ---

@@ -95,6 +95,7 @@ class Wire:
         self.sent: list[bytes] = []
         self.all: list[act.Action] = []
         self.disconnected = False
+        self.behind = b""
         self.resources = 0
         self._seen = 0
 
@@ -103,8 +104,12 @@ class Wire:
     def feed(self, *pieces: bytes) -> Wire:
         """Bytes from the client, in these pieces."""
         for piece in pieces:
-            self.reader.present(piece)
-            self.pump()
+            if self.reader.error is None:
+                self.reader.present(piece)
+                self.pump()
+            self.behind = (self.behind + piece)[-64:]
+            if self.reader.error and self.behind.rstrip().endswith(STREAM_END) and not self.disconnected:
+                self.perform(self.stream.stream_close())
         return self
 
     def pump(self) -> None:
@@ -120,6 +125,7 @@ class Wire:
                 self.perform(self.stream.stream_close())
             elif isinstance(event, StreamError):
                 self.perform(self.stream.stream_error(event))
+                return
             else:
                 raise AssertionError(event)
 

@@ -962,10 +962,13 @@ cdef class StreamReader:
                 give_work(self.work)
                 self.work = NULL
 
-    def abandon(self):
-        """Nothing more will be read: give back what unread input holds."""
+    def abandon(self, uint32_t last):
+        """Nothing more will be read: give back what unread input holds. -> the last bytes, at most `last`, of the input."""
+        cdef uint32_t n = min(last, self.n)
+        cdef bytes kept = self.p[self.n - n:self.n] if n else b""
         self.at = self.n
         self.end()
+        return kept
 
     def settle(self):
         """The stream is open: keep of its header only what stanzas refer to, shared with streams that said the same.

@@ -18,8 +18,10 @@ cdef class Wire(Handler):
     cdef int _held
     cdef bint _pumping
     cdef bint _deaf
+    cdef bytes _behind
 
     cdef int pump(self) except -1
+    cdef int seek_end(self) except -1
     cdef int charge(self, Py_ssize_t n) except -1
 
 

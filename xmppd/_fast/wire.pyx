@@ -17,6 +17,8 @@ from xmppd._fast.reader cimport (
 from xmppd._fast.route cimport Resource, RouteTable
 
 cdef unsigned int _now = 1
+cdef bytes CLOSING_TAG = b"</stream:stream>"
+cdef Py_ssize_t TAIL = 64  # bytes that are looked at for it: some white space may follow
 cdef int SLICE = 64  # stanzas one connection may have handled before the others get their turn
 
 
@@ -78,17 +80,21 @@ cdef class Wire(Handler):
         self.last_in = _now
         if self._deaf:
             return 0
-        self.reader.begin(p, n)
-        try:
-            self.pump()
-        finally:
-            self.reader.end()
+        if self._behind is not None:
+            self._behind = (self._behind + p[max(0, n - TAIL):n])[-TAIL:]
+            self.seek_end()
+        else:
+            self.reader.begin(p, n)
+            try:
+                self.pump()
+            finally:
+                self.reader.end()
         if self.allowance is not None:
             self.charge(n)
         return 0
 
     cdef int again(self, Conn c) except -1:
-        if self._held or self._deaf:
+        if self._held or self._deaf or self._behind is not None:
             return 0
         self.reader.begin(NULL, 0)
         try:
@@ -141,11 +147,19 @@ cdef class Wire(Handler):
                 elif event == EV_STREAM_CLOSE:
                     self.session.stream_close()
                 else:
-                    self.deafen()
+                    self.give_up()
                     self.session.stream_error(reader.error)
+                    self.seek_end()
+                    break
         finally:
             self._pumping = False
             reader.stanza = None  # an idle connection keeps none
+        return 0
+
+    cdef int seek_end(self) except -1:
+        """Of what cannot be read the end can be told all the same: when it ends as a stream does (RFC 6120 4.4; 1-35)."""
+        if not self._deaf and self._behind.rstrip().endswith(CLOSING_TAG):
+            self.session.stream_close()
         return 0
 
     cdef int charge(self, Py_ssize_t n) except -1:
@@ -198,10 +212,15 @@ cdef class Wire(Handler):
         if not self._pumping:
             self.conn.again()
 
+    def give_up(self):
+        """Read no more, and keep nothing of it: the stream has failed. Only its end is looked for in what comes."""
+        if self._behind is None:
+            self._behind = self.reader.abandon(TAIL)
+
     def deafen(self):
-        """Ignore all further input, that which is kept too: the stream has failed."""
+        """Ignore all further input, that which is kept too."""
         self._deaf = True
-        self.reader.abandon()
+        self.reader.abandon(0)
 
     def attach_resource(self, Resource resource not None):
         """The stream is open: from now on the routing table sees its stanzas first."""

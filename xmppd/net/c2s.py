@@ -161,8 +161,9 @@ class Service:
     def partial_over(self, latest: Session) -> None:
         """Unfinished stanzas hold too much memory: the oldest of those not logged in goes, or else `latest`."""
         held = (session for session in self.unauthenticated if session.wire.reader.pending_bytes)
-        # not `close`, which would go on reading, and keep what it holds
-        next(held, latest).stream_error(StreamError("resource-constraint", app="partial_bytes_total"))
+        session = next(held, latest)
+        session.wire.give_up()
+        session.stream_error(StreamError("resource-constraint", app="partial_bytes_total"))
 
     def end(
         self, account: JID, error: StreamError, failure: SaslFailure, connections: Iterable[Conn]

@@ -573,15 +573,13 @@ class C2SStream:
         return self._end(None, note=Note("stream error received", {"condition": condition}))
 
     def _unreadable(self, error: StreamError) -> list[Action]:
-        """The reader can find no closing tag any more, so none is awaited.
+        """Of what follows only the closing tag can be told.
 
         A first-level element that the reader knows no namespace of is refused as other unknown ones are.
         """
         if error.condition == "unsupported-stanza-type" and self._refuses_all_else:
             error = StreamError("not-authorized")  # 2-1.1
-        ended = self._end(error, await_peer=False)
-        self.state = State.CLOSED
-        return [*ended, Disconnect()]
+        return self._end(error)
 
     def _peer_closed(self) -> list[Action]:
         """The client closes: answer its closing tag, and end (1-18.d, 1-19.2)."""

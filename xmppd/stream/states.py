@@ -76,7 +76,7 @@ DEFAULTS: Final[dict[Event, Transition]] = {
     E.UNKNOWN: Transition("unsupported", (S.CLOSING,)),
     E.PEER_ERROR: Transition("peer_failed", (S.CLOSING,)),
     E.STREAM_CLOSE: Transition("peer_closed", (S.CLOSED,)),
-    E.READER_ERROR: Transition("unreadable", (S.CLOSED,)),
+    E.READER_ERROR: Transition("unreadable", (S.CLOSING,)),
     E.TLS_OPEN: Transition("fault", (S.CLOSING,)),
     E.CREDENTIALS: Transition("fault", (S.CLOSING,)),
     E.VERIFIED: Transition("fault", (S.CLOSING,)),
