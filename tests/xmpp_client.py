@@ -6,6 +6,7 @@ It says exactly what it is told to and shows exactly what came back.
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import socket
 import ssl
@@ -66,9 +67,14 @@ class XMPPClient:
         return data
 
     def read_to_end(self) -> bytes:
-        """All bytes until the server ends the connection."""
+        """All bytes until the server ends the connection; its closing tag is answered."""
         data = b""
+        answered = False
         while True:
+            if not answered and b"</stream:stream>" in self.received + data:
+                answered = True
+                with contextlib.suppress(OSError):
+                    self.sock.sendall(b"</stream:stream>")
             try:
                 piece = self.sock.recv(65536)
             except (ConnectionResetError, ssl.SSLError):
