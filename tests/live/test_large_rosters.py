@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import threading
 import time
 
@@ -95,10 +94,7 @@ def test_five_thousand_contacts(large):
     for contact in contacts:
         contact.fence()
     with Passers(site) as passers:
-        while len(passers.seconds) < 50:
-            time.sleep(0.01)
-        quiet, passers.seconds = passers.seconds, []
-
+        began = time.perf_counter()
         ann = site.connect().login("ann", password, "a", ca=site.ca)
         answer = ann.iq("get", ROSTER)
         assert len(list(answer.iter(ITEM))) == CONTACTS
@@ -132,9 +128,9 @@ def test_five_thousand_contacts(large):
                 "remove"
             ]
             contact.close()
-        beside = passers.seconds
+        elapsed = time.perf_counter() - began
     with site.connect().login(names[-1], password, ca=site.ca) as later:
         assert not list(later.iq("get", ROSTER).iter(ITEM))
-    assert statistics.median(beside) < 10 * statistics.median(quiet), (beside, quiet)
-    # nothing takes the loop for a large part of what it takes in all
-    assert max(beside) < sum(beside) / 4, (beside, quiet)
+    # nothing holds the loop for a large part of the whole: a deletion in one go was a tenth of it
+    assert passers.seconds
+    assert max(passers.seconds) < elapsed / 20, (passers.seconds, elapsed)
