@@ -317,6 +317,9 @@ async def test_messages_that_waited_are_not_delivered_from_who_has_been_blocked_
             await asyncio.sleep(0.001)
         assert [m.get("from") for m in ann.read() if m.tag.endswith("message")] == [cay.jid]
         await core.until(lambda: not core.records.kept[core.records.ids[ann.bare]])
+        box = core.site.accounts.get(JID.parse(ann.bare)).mailbox
+        await core.until(lambda: not box.messages)
+        assert box.octets == 0  # what is not delivered counts no longer, either
 
 
 # ---- presence

@@ -73,15 +73,19 @@ async def test_no_vcard_and_no_account_are_the_same_answer():
 
 @pytest.mark.parametrize("name", ["ben", "nobody"])
 @pytest.mark.parametrize(
-    "payload",
-    [f"<vCard xmlns='{VCARD}'><FN>x</FN></vCard>", query("<a xmlns='b'>x</a>")],
+    ("payload", "expected"),
+    [
+        (f"<vCard xmlns='{VCARD}'><FN>x</FN></vCard>", "forbidden"),
+        (query("<a xmlns='b'>x</a>"), "service-unavailable"),
+    ],
     ids=[VCARD, PRIVATE],
 )
 @in_loop
-async def test_nobody_sets_what_is_anothers(payload, name):
+async def test_nobody_sets_what_is_anothers(payload, expected, name):
+    """XEP-0054 3.2; XEP-0049."""
     async with CoreSite() as core:
         ann = await core.login("ann")
-        assert condition(await ask(core, ann, "set", payload, f"{name}@{HOST}")) == "service-unavailable"
+        assert condition(await ask(core, ann, "set", payload, f"{name}@{HOST}")) == expected
         assert not any(core.records.documents.values())
 
 
@@ -276,8 +280,15 @@ async def test_a_full_address_is_asked_only_by_who_sees_its_presence():
             client.send(asked)
         await core.settle()
         assert [iq.get("from") for iq in ben.read()] == [ann.jid]
-        (answer,) = eve.read()
-        assert condition(answer) == "forbidden"
+        # nor does a stranger learn whether it is there
+        for to in (f"ben@{HOST}/elsewhere", f"nobody@{HOST}/there", f"ben@{HOST}"):
+            eve.send(asked.replace(str(ben.jid), to))
+        await core.settle()
+        assert [condition(answer) for answer in eve.read()] == ["forbidden"] * 4
+        ann.send(asked.replace(str(ben.jid), f"ben@{HOST}/elsewhere"))
+        await core.settle()
+        (answer,) = ann.read()
+        assert condition(answer) == "service-unavailable"
 
 
 @in_loop

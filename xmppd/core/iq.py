@@ -142,6 +142,15 @@ def reply(request: Request, payload: bytes) -> None:
         _refuse(request, StanzaError("resource-constraint", app="queue_bytes"))
 
 
+def not_yours(_request: Request) -> Answer:
+    """What is its account's alone (RFC 6121 2.3.3, XEP-0054 3.2; 6-1.2, 6-25.1).
+
+    The same for a name that is no account, where 5-18.c would have another error: the two together would tell who has
+    an account.
+    """
+    raise StanzaError("forbidden")
+
+
 async def in_turn(request: Request, work: Callable[[Account], Awaitable[T]]) -> T:
     """Do `work` with the sender's account when that account's earlier jobs are done; what it raises is raised here."""
     done: asyncio.Future[T] = asyncio.get_running_loop().create_future()

@@ -301,10 +301,10 @@ class Offline:
         for place, data in rows:
             while box.behind and box.behind[0][0] < place:
                 self._pass_by(box.behind, reader.account)
+            octets += len(data)
             if _is_unwanted(account, data):
                 continue
             reader.send(data)
-            octets += len(data)
             if place > box.live_from:
                 for resource in reader.account.resources:
                     if resource is not reader and resource.available and resource.priority >= 0:

@@ -120,6 +120,13 @@ class Router:
             if asks:  # 5-10.e: else it is an answer nobody asked for
                 iq.answer(self.routes, iq.Request(self.site, sender, stanza, to), iq.Scope.HOST)
             return
+        if (
+            asks
+            and to.resource is not None
+            and stanza.child(0) == iq.LAST_ACTIVITY
+            and not self._sees(own, to.bare)
+        ):
+            raise StanzaError("forbidden")  # XEP-0012 4; the same whether it is there or not
         match = self.site.table.full(to.norm)
         if match is not None and separated(match, sender):
             if asks:
@@ -130,17 +137,20 @@ class Router:
             "iq request" if asks else "iq answer", form(to, match), State.OFFLINE
         ]
         if fate is Fate.DELIVER and match is not None:
-            if asks and not self._shares_presence(match, own):
-                if stanza.child(0) == iq.LAST_ACTIVITY:
-                    raise StanzaError("forbidden")  # XEP-0012 4
-                if self.site.table.iq_needs_presence:
-                    raise StanzaError("service-unavailable")  # RFC 6121 8.5.3.1
+            needs_presence = self.site.table.iq_needs_presence or stanza.child(0) == iq.LAST_ACTIVITY
+            if asks and needs_presence and not self._shares_presence(match, own):
+                raise StanzaError("service-unavailable")  # RFC 6121 8.5.3.1
             match.relay(stanza, sender)
         elif fate is Fate.ANSWER:
             scope = iq.Scope.OWN if to == own else iq.Scope.ACCOUNT
             iq.answer(self.routes, iq.Request(self.site, sender, stanza, to), scope)
         elif fate is Fate.BOUNCE:
             raise StanzaError("service-unavailable")  # 5-20.2
+
+    def _sees(self, asker: JID, contact: JID) -> bool:
+        """Whether the asker, by its own roster, sees the contact's presence."""
+        account = self.site.accounts.get(asker)
+        return contact == asker or (account is not None and account.roster.sees(contact))
 
     def _shares_presence(self, resource: Resource, asker: JID) -> bool:
         bare = resource.jid.bare

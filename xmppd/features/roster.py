@@ -10,7 +10,7 @@ from xmppd import ns
 from xmppd._fast.element import Element
 from xmppd.core import contacts
 from xmppd.core.accounts import Account
-from xmppd.core.iq import Answer, Request, Routes, Scope, in_turn, reply
+from xmppd.core.iq import Answer, Request, Routes, Scope, in_turn, not_yours, reply
 from xmppd.core.roster import item_xml
 from xmppd.errors import StanzaError
 from xmppd.events import limited
@@ -137,15 +137,6 @@ async def _remove(request: Request, account: Account, address: str) -> None:
     await account.put(RosterItem(before.jid, pending_in=before.pending_in, listed=False))
     contacts.push(request.site, account, None, removed=JID.kept(before.jid))
     contacts.cancel(request.site, account.jid, before)  # 6-30
-
-
-def not_yours(_request: Request) -> Answer:
-    """RFC 6121 2.3.3: a roster is its account's alone (6-1.2, 6-25.1).
-
-    The same for a name that is no account, where 5-18.c would have another error: the two together would tell who has
-    an account.
-    """
-    raise StanzaError("forbidden")
 
 
 ROUTES: Routes = {

@@ -6,7 +6,7 @@ from xmppd import ns
 from xmppd._fast.element import serialize
 from xmppd.core.accounts import Account
 from xmppd.core.documents import keep
-from xmppd.core.iq import Request, Routes, Scope, in_turn
+from xmppd.core.iq import Request, Routes, Scope, in_turn, not_yours
 from xmppd.errors import StanzaError
 
 FEATURES = (ns.VCARD,)
@@ -49,4 +49,5 @@ ROUTES: Routes = {
     ("get", Scope.OWN, *_NAME): own,
     ("set", Scope.OWN, *_NAME): set_,
     ("get", Scope.ACCOUNT, *_NAME): other,
+    ("set", Scope.ACCOUNT, *_NAME): not_yours,
 }
