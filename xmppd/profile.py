@@ -82,9 +82,14 @@ def _others(values: Iterable[str], allowed: Iterable[str], what: str) -> Iterato
         yield f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} not {what}"
 
 
-def _old_tls(config: Config) -> Iterator[str]:
-    if config.tls.min_version < "1.2":
-        yield f"{config.tls.min_version} is below 1.2"
+def _tls_from(config: Config) -> Iterator[str]:
+    if config.tls.min_version != "1.2":
+        yield f"with TLS from {config.tls.min_version} on, TLS 1.2 is not the least that is accepted"
+
+
+def _tls_to(config: Config) -> Iterator[str]:
+    if config.tls.max_version < "1.3":
+        yield "without TLS 1.3 clients are not offered what is preferred"
 
 
 def _anonymous(config: Config) -> Iterator[str]:
@@ -97,9 +102,9 @@ def _retries(config: Config) -> Iterator[str]:
         yield f"{config.sasl.retries} retries are not within two to three"
 
 
-def _plain(config: Config) -> Iterator[str]:
-    if "PLAIN" not in config.sasl.mechanisms:
-        yield "the mechanism PLAIN is missing"
+def _mandatory(config: Config, mechanism: str) -> Iterator[str]:
+    if mechanism not in config.sasl.mechanisms:
+        yield f"the mechanism {mechanism} is missing"
 
 
 def _starttls(config: Config) -> Iterator[str]:
@@ -158,7 +163,8 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "a listener that speaks STARTTLS beside each direct TLS one",
             _starttls,
         ),
-        Rule("2-8", "tls.min_version", "TLS 1.2 or 1.3", _old_tls),
+        Rule("2-8", "tls.min_version", "1.2", _tls_from),
+        Rule("2-8", "tls.max_version", "1.3", _tls_to),
         Rule(
             "2-8",
             "tls.suites",
@@ -181,7 +187,18 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "2-8", "tls.client_certificates", "a CertificateRequest in every handshake", _certificate_request
         ),
         Rule("3-3", "sasl.mechanisms", "ANONYMOUS is not offered", _anonymous),
-        Rule("3-6", "sasl.mechanisms", "PLAIN is offered after STARTTLS", _plain),
+        Rule(
+            "3-6",
+            "sasl.mechanisms",
+            "PLAIN is offered after STARTTLS",
+            lambda config: _mandatory(config, "PLAIN"),
+        ),
+        Rule(
+            "10-1",
+            "sasl.mechanisms",
+            "SCRAM-SHA-1 is offered",
+            lambda config: _mandatory(config, "SCRAM-SHA-1"),
+        ),
         Rule("3-8", "log.level", "warnings are logged", _log_level),
         Rule("3-24", "sasl.retries", "two or three retries", _retries),
         Rule("4-5", "limits.sessions_per_account", "two resources or more", _sessions),

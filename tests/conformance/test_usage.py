@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import socket
 import subprocess
 import sys
@@ -56,6 +57,9 @@ def folder(tmp_path: Path) -> Path:
         ((*RUN, "--accounts", "-"), "--launch makes its own server, domains and accounts"),
         ((*RUN, "--areas", "none"), 'there is no area "none"; known are streams, '),
         ((*RUN, "--only", "99"), 'no requirement matches "99"'),
+        ((*RUN, "--only", ""), "--only names nothing"),
+        ((*RUN, "--areas", ","), "--areas names nothing"),
+        ((*RUN, "--report", "/proc/x.html"), "/proc/x.html: No such file or directory"),
         ((*RUN, "--report", "x.pdf"), "x.pdf: the name of a report ends in .json, .md, .html"),
         ((*RUN, "--report", "none/x.html"), "--report: there is no folder none"),
         ((*RUN, "--report", "there"), "Invalid value for '--report': File 'there' is a directory."),
@@ -236,3 +240,32 @@ def test_a_progress_bar_is_for_terminals(black_box: list[str], to_terminal: bool
         os.close(theirs)
     assert out.startswith(b"1-7.1 met")
     assert out.endswith(b"all: 1 met\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_no_scratch_server_outlives_the_run(number: signal.Signals, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, *RUN, "--areas", "streams", "--only", "1-7.1,1-27"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline()  # the server is up
+        (site,) = tmp_path.iterdir()
+        pids = [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if str(site).encode() in _words_of(path)
+        ]
+        assert pids
+        running.send_signal(number)
+        assert running.wait(30) == 130
+    assert not site.exists()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def _words_of(path: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return b""

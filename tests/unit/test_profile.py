@@ -15,7 +15,10 @@ DOMAIN = '[[domains]]\nname = "example.mil"\n'
 BREAKS = [
     ("[sasl]\nretries = 4", "3-24", "sasl.retries"),
     ("[sasl]\nretries = 5", "3-24", "sasl.retries"),
-    ('[sasl]\nmechanisms = ["SCRAM-SHA-256"]', "3-6", "sasl.mechanisms"),
+    ('[sasl]\nmechanisms = ["SCRAM-SHA-1", "SCRAM-SHA-256"]', "3-6", "sasl.mechanisms"),
+    ('[sasl]\nmechanisms = ["SCRAM-SHA-256", "PLAIN"]', "10-1", "sasl.mechanisms"),
+    ('[tls]\nmin_version = "1.3"', "2-8", "tls.min_version"),
+    ('[tls]\nmax_version = "1.2"', "2-8", "tls.max_version"),
     ('[tls]\nsuites = ["TLS_CHACHA20_POLY1305_SHA256"]', "2-8", "tls.suites"),
     ('[tls]\nciphers = ["ECDHE-RSA-CHACHA20-POLY1305"]', "2-8", "tls.ciphers"),
     ('[tls]\nciphers = ["AES128-SHA"]', "2-8", "tls.ciphers"),

@@ -18,10 +18,12 @@ cdef class Wire(Handler):
     cdef int _held
     cdef bint _pumping
     cdef bint _deaf
+    cdef bint _sliced
     cdef bytes _behind
 
     cdef int pump(self) except -1
     cdef int seek_end(self) except -1
+    cdef int catch_up(self) except -1
     cdef int charge(self, Py_ssize_t n) except -1
 
 

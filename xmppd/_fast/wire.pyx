@@ -101,6 +101,8 @@ cdef class Wire(Handler):
             self.pump()
         finally:
             self.reader.end()
+        if self.allowance is not None:
+            self.charge(0)
         return 0
 
     cdef int tls_open(self, Conn c) except -1:
@@ -132,6 +134,9 @@ cdef class Wire(Handler):
         try:
             while not self._held and not self._deaf:
                 if left == 0:
+                    # no more is read before what is there is parsed: it would only pile up
+                    self._sliced = True
+                    self.conn.pause()
                     self.conn.again()
                     break
                 event = reader.next()
@@ -141,6 +146,7 @@ cdef class Wire(Handler):
                     if self.resource is None or self.table.relay(self.resource, reader.stanza) == 0:
                         self.session.stanza(reader.stanza)
                 elif event == EV_MORE:
+                    self.catch_up()
                     break
                 elif event == EV_STREAM_OPEN:
                     self.session.header(reader.header)
@@ -160,6 +166,14 @@ cdef class Wire(Handler):
         """Of what cannot be read the end can be told all the same: when it ends as a stream does (RFC 6120 4.4; 1-35)."""
         if not self._deaf and self._behind.rstrip().endswith(CLOSING_TAG):
             self.session.stream_close()
+        return 0
+
+    cdef int catch_up(self) except -1:
+        """All that was read is parsed: read on."""
+        if self._sliced:
+            self._sliced = False
+            if not self._held:
+                self.conn.resume()
         return 0
 
     cdef int charge(self, Py_ssize_t n) except -1:
@@ -208,7 +222,8 @@ cdef class Wire(Handler):
         self.last_in = _now  # until now nobody listened: that was no silence of the peer
         if self._deaf:
             return
-        self.conn.resume()
+        if not self._sliced:
+            self.conn.resume()
         if not self._pumping:
             self.conn.again()
 
@@ -216,6 +231,7 @@ cdef class Wire(Handler):
         """Read no more, and keep nothing of it: the stream has failed. Only its end is looked for in what comes."""
         if self._behind is None:
             self._behind = self.reader.abandon(TAIL)
+            self.catch_up()
 
     def deafen(self):
         """Ignore all further input, that which is kept too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import ssl
 import sys
 from collections import Counter
@@ -84,8 +85,8 @@ def setup(as_json: bool) -> None:
 @click.option(
     "--launch", metavar="NAME|CMD", help="Make a scratch server with this launcher, instead of --host."
 )
-@click.option("--areas", default="", metavar="A,B", help="Judge these areas only, as in streams,im.")
-@click.option("--only", default="", metavar="P,Q", help="These parts only, as in 3-25,7-*.")
+@click.option("--areas", metavar="A,B", help="Judge these areas only, as in streams,im.")
+@click.option("--only", metavar="P,Q", help="These parts only, as in 3-25,7-*.")
 @click.option(
     "--report",
     "reports",
@@ -117,8 +118,8 @@ def run(
     accounts_file: BinaryIO | None,
     system: str | None,
     launch: str | None,
-    areas: str,
-    only: str,
+    areas: str | None,
+    only: str | None,
     reports: tuple[Path, ...],
     configuration: Path | None,
     sign: Path | None,
@@ -134,8 +135,16 @@ def run(
     from xmppd.conformance.subject import Subject, launched
     from xmppd.conformance.verdict import CouldNotTest
 
+    # a scratch server must not outlive the run: these end it as Ctrl-C does
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
+            signal.signal(number, signal.default_int_handler)
+
     with _usage():
-        selection = requirements.select(requirements.words(areas), requirements.words(only))
+        for option, named in (("--areas", areas), ("--only", only)):
+            if named is not None and not requirements.words(named):
+                raise ValueError(f"{option} names nothing")
+        selection = requirements.select(requirements.words(areas or ""), requirements.words(only or ""))
         _see_to(reports, transcript)
         signer = _signer(sign, certificate, reports)
         notes = configuration.read_text(encoding="utf-8") if configuration is not None else None
@@ -159,7 +168,7 @@ def run(
                 first, port or 5222, domains, str(ca) if ca else None, people, disabled_people,
                 system=system or "unknown", more_hosts=tuple(more), s2s_port=s2s_port or 5269,
             )  # fmt: skip
-            given.try_out(subject)
+            given.try_out(subject, serves_servers=s2s_port is not None)
             if system is None:
                 version.ask(subject)
         else:
@@ -220,6 +229,10 @@ def _see_to(reports: tuple[Path, ...], transcript: Path | None) -> None:
         report.form(path)
         if not path.parent.is_dir():
             raise ValueError(f"--report: there is no folder {path.parent}")
+        is_new = not path.exists()
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
     if transcript is not None:
         transcript.mkdir(parents=True, exist_ok=True)
 

@@ -206,7 +206,7 @@ class Stream(Struct, frozen=True, kw_only=True):
         float, setting("Time from the connection to the bound resource.", gt=0, le=3600)
     ] = 60.0
     close_timeout_s: Annotated[
-        float, setting("Time the other side has to answer our closing tag.", gt=0, le=600)  # 1-19
+        float, setting("Time the other side has to answer our closing tag.", ge=0.5, le=600)  # 1-19
     ] = 5.0
     idle_ping_s: Annotated[
         float, setting("Silence after which the client is pinged (XEP-0199); 0: never.", ge=0, le=86400)
@@ -266,7 +266,7 @@ class SASL(Struct, frozen=True, kw_only=True):
         ),
     ] = 16
     plain_timeout_s: Annotated[
-        float, setting("Time a PLAIN check may take, its wait included.", "restart", gt=0, le=600)
+        float, setting("Time a PLAIN check may take, its wait included.", "restart", ge=1, le=600)
     ] = 10.0
 
 
@@ -317,7 +317,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     preauth_stanza_bytes: Annotated[
         int, setting("Largest element before that; RFC 6120 asks for at least 10000.", ge=10_000, le=MIB)
     ] = 10_000
-    tag_bytes: Annotated[int, setting("Largest start tag.", ge=1024, le=MIB)] = 65_536
+    tag_bytes: Annotated[int, setting("Largest start tag.", ge=10_000, le=MIB)] = 65_536
     depth: Annotated[int, setting("Deepest nesting of elements.", ge=8, le=128)] = 64
     attributes: Annotated[int, setting("Most attributes of an element.", ge=8, le=256)] = 64
     bindings: Annotated[int, setting("Most namespace declarations in force at a time.", ge=8, le=32)] = 32

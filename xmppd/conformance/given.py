@@ -22,12 +22,17 @@ from xmppd.conformance.xmlstream import Element
 OTHER_ISSUER: Final = frozenset({2, 7, 18, 19, 20, 21})
 
 
-def try_out(subject: Subject) -> None:
-    """Connect to every address, open a stream for every domain, log in with every account. Raises CouldNotTest."""
+def try_out(subject: Subject, *, serves_servers: bool = False) -> None:
+    """Connect to every address, open a stream for every domain, log in with every account. Raises CouldNotTest.
+
+    `serves_servers`: there has to be somebody at the port for servers, too.
+    """
     site = Site(subject, Transcript())
     try:
         for host in (subject.host, *subject.more_hosts):
             Connection((host, subject.port), "", site.transcript, subject.dial).close()
+            if serves_servers and subject.s2s_port is not None:
+                Connection((host, subject.s2s_port), "", site.transcript, subject.dial).close()
         for domain in subject.domains:
             _is_served(site, domain)
         for account in subject.accounts:
