@@ -289,6 +289,7 @@ class Session:
         self.jid = ""
         self.id = ""
         self.header_sent = False
+        self.last = b""  # bytes that came
         self.claimed = ""  # 'from' of the last header
         self.lock = threading.Lock()  # a TLS connection is for one thread at a time
         sock.settimeout(20)
@@ -308,7 +309,9 @@ class Session:
         if not is_there and not select.select([self.sock], [], [], 20)[0]:
             raise Over
         with self.lock:
-            return self.sock.recv(65536)
+            data = self.sock.recv(65536)
+        self.last = (self.last + data)[-100:]
+        return data
 
     def run(self) -> None:
         first = True
@@ -452,7 +455,7 @@ class Session:
         """Of what is not well-formed only the end can be looked at."""
         waits_for_ever = self.has("the closing tag is waited for, and nothing else")
         self.sock.settimeout(20 if waits_for_ever else CLOSE_S)
-        tail = self.reader.pending
+        tail = self.last
         with contextlib.suppress(TimeoutError):
             while not tail.endswith(b"</stream:stream>") and (data := self.sock.recv(65536)):
                 tail = (tail + data)[-100:]
