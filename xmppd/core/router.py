@@ -60,7 +60,7 @@ class Router:
             elif type_ == "unavailable":
                 presence.withdraw(self.site, sender, stanza)
             elif type_ != "error":
-                raise StanzaError("bad-request", "this type of presence needs a 'to'")
+                raise StanzaError("bad-request", "presence of this type is not for everybody")
             return
         at_home = to.domain in self.site.hosts
         if type_ in contacts.SUBSCRIPTION_TYPES:
