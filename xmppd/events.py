@@ -36,6 +36,7 @@ COUNTERS: Final[dict[str, str]] = {
     "streams_negotiation_timeout": "connections closed because negotiation took too long",
     "streams_idle_timeout": "connections closed because a ping was not answered",
     "account_jobs_refused": "changes of an account refused: too many wait",
+    "subscriptions_stuck": "times one side of a subscription could not be committed; it is tried again",
     "directed_refused": "directed presence refused: too many of the resource",
     "requests_cut": "subscription requests kept without their content, which is too long",
     "requests_refused": "subscription requests refused: too many wait for the account's answer",

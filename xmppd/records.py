@@ -45,6 +45,17 @@ class RosterChange(msgspec.Struct, frozen=True, gc=False):
     item: RosterItem | None
 
 
+class Crossing(msgspec.Struct, frozen=True, gc=False):
+    """A subscription stanza that one account has committed and the other has not yet (RFC 6121 3); both are local."""
+
+    key: int  # later ones have greater ones
+    to: str  # normalized, bare
+    from_: str
+    type: Literal["subscribe", "subscribed", "unsubscribe", "unsubscribed"]
+    stanza: bytes
+    id: str | None = None
+
+
 class Waiting(msgspec.Struct, frozen=True, gc=False):
     """What is kept for an account until it can be delivered: how much, and the last place given."""
 

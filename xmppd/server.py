@@ -26,7 +26,7 @@ from xmppd._fast.tls import LibCtx, TicketKeys, TLSContext, limit_arenas, trim
 from xmppd._fast.wire import Allowance, tick
 from xmppd.auth import LocalAuth
 from xmppd.config import Config
-from xmppd.core import iq, messages
+from xmppd.core import contacts, iq, messages
 from xmppd.core.delivery import RFC6121, UC
 from xmppd.core.offline import OfflineSettings
 from xmppd.core.router import Router
@@ -46,7 +46,7 @@ from xmppd.ops.notify import Supervisor
 from xmppd.ops.users import auth_settings, store_settings
 from xmppd.ops.watchdog import LoopWatchdog
 from xmppd.preconditions import StartError, dscp, listen, tls_context, unmet
-from xmppd.records import AccountRecord, DocumentName, RosterChange, RosterItem, Row, Seen
+from xmppd.records import AccountRecord, Crossing, DocumentName, RosterChange, RosterItem, Row, Seen
 from xmppd.store import NoSuchAccount, Store, StoreError, StoreFull, StoreTimeout
 from xmppd.stream.c2s import C2SSettings, HostFacts
 
@@ -74,11 +74,20 @@ class Records:
             return None
         return await _asked(self._store.rosters.find(account.local, account.domain))
 
-    async def put(self, account_id: int, item: RosterItem) -> int:
-        return await _asked(self._store.rosters.put(account_id, item))
+    async def put(
+        self, account_id: int, item: RosterItem, crossing: Sequence[Crossing] = (), crossed: int | None = None
+    ) -> int:
+        return await _asked(self._store.rosters.put(account_id, item, crossing=crossing, crossed=crossed))
 
-    async def remove(self, account_id: int, contact: str) -> int | None:
-        return await _asked(self._store.rosters.remove(account_id, contact))
+    async def remove(
+        self, account_id: int, contact: str, crossing: Sequence[Crossing] = (), crossed: int | None = None
+    ) -> int | None:
+        return await _asked(
+            self._store.rosters.remove(account_id, contact, crossing=crossing, crossed=crossed)
+        )
+
+    async def crossed(self, key: int) -> None:
+        await _asked(self._store.rosters.crossed(key))
 
     async def changes(self, account_id: int, since: int) -> list[RosterChange] | None:
         return await _asked(self._store.rosters.changes(account_id, since))
@@ -198,6 +207,7 @@ class Server:
                 Core(self.site, Router(self.site, _routes()), self.sessions),
                 self.wheel,
             )
+            contacts.resume(self.site, await self.store.rosters.crossings())
             self._listen()
             self.admin = AdminSocket(
                 config.admin.socket,
@@ -301,6 +311,7 @@ class Server:
     def _look_after_health(self) -> None:
         if self._look_at_store():
             self.site.offline.remove_delivered()
+            self.site.crossings.retry()
         else:
             self.site.spawn(self._try_store())
         self.health.set(
@@ -413,6 +424,7 @@ class Server:
         self.sessions.withdraw()
         await self.c2s.shut_down(self.net.connections)
         self.site.offline.remove_delivered()
+        self.site.crossings.retry()
         await self.site.drain()
         self.watchdog.stop()
         self.wheel.stop()

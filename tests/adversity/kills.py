@@ -3,7 +3,7 @@
 What is counted: a message is accepted when a later request of the same stream is answered and no error came before;
 a roster change when its result came. Accepted messages must arrive, each as often as it likes but always in the same
 words (the same stamp, the same id), in the order of their sender; what was refused must not. Rosters must be as they
-were left.
+were left, and the two halves of every subscription must agree.
 
 A message for somebody who may be there is relayed, not stored: such a one may die with the server, and is counted by
 itself. So recipients say nothing after their presence: a killed process that leaves something unread takes with it
@@ -63,6 +63,7 @@ class Figures:
     relayed_and_lost: int = 0
     roster_changes: int = 0
     roster_changes_undecided: int = 0
+    subscription_changes: int = 0
     lost: int = 0
     refused_but_received: int = 0
     never_sent: int = 0
@@ -70,6 +71,8 @@ class Figures:
     out_of_order: int = 0
     left_behind: int = 0
     roster_items_wrong: int = 0
+    halves_apart: int = 0
+    still_crossing: int = 0
 
     @property
     def wrong(self) -> dict[str, int]:
@@ -182,6 +185,18 @@ class Recipient(Person):
             self.order.append(id_)
 
 
+class Onlooker(Person):
+    """Has approved whoever may ask, and whoever is asked approves: so that answers cross, too."""
+
+    def live(self, client: XMPPClient) -> None:
+        client.send("<presence/>")
+        for number in range(2):
+            if self.random.random() < 0.3:
+                client.send(f"<presence type='subscribed' to='subscriber{number}@localhost'/>")
+        while True:
+            client.next()
+
+
 class Keeper(Person):
     """Changes a roster and remembers what was answered."""
 
@@ -216,6 +231,30 @@ class Keeper(Person):
             self.asked = None
         wanted = {contact: name for contact, name in self.roster.items() if name is not None}
         self.wrong += len(wanted.items() ^ found.items())
+
+
+class Subscriber(Person):
+    """Asks to be shown the presence of others, shows them its own, and takes both back; they only look on."""
+
+    def __init__(self, name: str, seed: int, others: list[str]) -> None:
+        super().__init__(name, seed)
+        self.others = others
+        self.changes = 0
+
+    def live(self, client: XMPPClient) -> None:
+        client.iq("get", f"<query xmlns='{ROSTER}'/>")
+        while True:
+            other = f"{self.random.choice(self.others)}@localhost"
+            what = self.random.choice(("subscribe", "subscribed", "unsubscribe", "unsubscribed", "remove"))
+            if what == "remove":
+                client.iq(
+                    "set",
+                    f"<query xmlns='{ROSTER}'><item jid='{other}' subscription='remove'/></query>",
+                )
+            else:
+                client.send(f"<presence type='{what}' to='{other}'/>")
+                client.fence()
+            self.changes += 1
 
 
 class Brake(threading.Thread):
@@ -253,7 +292,17 @@ class Trial:
         self.recipients = [Recipient(f"recipient{n}", seed) for n in range(8)]
         self.senders = [Sender(f"sender{n}", seed, self.recipients) for n in range(3)]
         self.keepers = [Keeper(f"keeper{n}", seed) for n in range(2)]
-        self.people: list[Person] = [*self.recipients, *self.senders, *self.keepers]
+        onlookers = [Onlooker(f"onlooker{n}", seed) for n in range(4)]
+        self.subscribers = [
+            Subscriber(f"subscriber{n}", seed, [each.name for each in onlookers]) for n in range(2)
+        ]
+        self.people: list[Person] = [
+            *self.recipients,
+            *self.senders,
+            *self.keepers,
+            *self.subscribers,
+            *onlookers,
+        ]
         self.port = free_port(["127.0.0.1"])
         self.site = Site(
             directory,
@@ -352,7 +401,25 @@ class Trial:
             figures.roster_changes += keeper.changes
             figures.roster_changes_undecided += keeper.undecided
             figures.roster_items_wrong += keeper.wrong
+        figures.subscription_changes = sum(subscriber.changes for subscriber in self.subscribers)
+        figures.halves_apart, figures.still_crossing = self._halves()
         return figures
+
+    def _halves(self) -> tuple[int, int]:
+        """How many subscriptions look otherwise from the other side, and how many stanzas are still on their way."""
+        sql = """SELECT local || '@' || domain, contact, subscription IN ('to', 'both'), subscription IN ('from', 'both'),
+            ask, pending_in IS NOT NULL FROM roster_item JOIN account ON id = account_id WHERE contact NOT LIKE 'c%'"""
+        with contextlib.closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True)) as database:
+            halves = {(row[0], row[1]): row[2:] for row in database.execute(sql)}
+            (crossing,) = database.execute("SELECT count(*) FROM crossing").fetchone()
+        apart = 0
+        for (owner, contact), (to, _, ask, _) in halves.items():
+            _, shows, _, asked = halves.get((contact, owner), (0, 0, 0, 0))
+            apart += to != shows or (ask and not to) != (asked and not shows)
+        for (owner, contact), (_, shows, _, asked) in halves.items():
+            if (contact, owner) not in halves:
+                apart += bool(shows or asked)
+        return apart, crossing
 
     def _take_all(self, recipient: Recipient) -> None:
         owed = {

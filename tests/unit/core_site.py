@@ -22,7 +22,7 @@ from xmppd.core.site import CoreSettings, Site
 from xmppd.errors import StanzaError, StreamError
 from xmppd.features import blocking, disco, last, ping, private, roster, session, time, vcard, version
 from xmppd.jid import JID
-from xmppd.records import AccountRecord, DocumentName, RosterChange, RosterItem, Row, Seen, Waiting
+from xmppd.records import AccountRecord, Crossing, DocumentName, RosterChange, RosterItem, Row, Seen, Waiting
 
 HOST = "example.org"
 
@@ -56,6 +56,8 @@ class FakeRecords:
         self.last: dict[int, Seen] = {}
         self.fail_saw: Exception | None = None
         self.fail_keep: Exception | None = None
+        self.crossing: dict[int, Crossing] = {}
+        self.fail_crossed: Exception | None = None
         self.fail_page: Exception | None = None
         self.fail_drop: Exception | None = None
 
@@ -89,20 +91,39 @@ class FakeRecords:
         await self._wait()
         return found
 
-    async def put(self, account_id: int, item: RosterItem) -> int:
+    def _cross(self, crossing: Sequence[Crossing], crossed: int | None) -> None:
+        for each in crossing:
+            assert each.key not in self.crossing
+            self.crossing[each.key] = each
+        if crossed is not None:
+            del self.crossing[crossed]
+
+    async def crossed(self, key: int) -> None:
+        await self._wait()
+        if self.fail_crossed is not None:
+            raise self.fail_crossed
+        self._cross((), key)
+
+    async def put(
+        self, account_id: int, item: RosterItem, crossing: Sequence[Crossing] = (), crossed: int | None = None
+    ) -> int:
         await self._wait()
         if (error := self.fail_put.get(account_id)) is not None:
             raise error
         if account_id not in self.ids.values():
             raise StanzaError("item-not-found")
+        self._cross(crossing, crossed)
         self.items[account_id][item.jid] = item
         self.version += 1
         return self.version
 
-    async def remove(self, account_id: int, contact: str) -> int | None:
+    async def remove(
+        self, account_id: int, contact: str, crossing: Sequence[Crossing] = (), crossed: int | None = None
+    ) -> int | None:
         await self._wait()
         if (error := self.fail_put.get(account_id)) is not None:
             raise error
+        self._cross(crossing, crossed)
         self.items[account_id].pop(contact, None)
         self.version += 1
         return self.version

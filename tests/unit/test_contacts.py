@@ -10,6 +10,7 @@ import pytest
 from tests.unit.core_site import HOST, CoreSite, in_loop
 from tests.unit.test_subscription import PRINTED
 from tests.xmpp_client import condition, find
+from xmppd.core import contacts
 from xmppd.core.roster import state_of
 from xmppd.core.subscription import State
 from xmppd.errors import StanzaError
@@ -346,3 +347,111 @@ async def test_removal(where, state):
             assert set(types) == set(expected)
         # a request of the contact waits for its answer all the same
         assert state_now(core, contact) is (State.NONE_IN if state.value[3] else State.NONE)
+
+
+# ---- the two halves of a subscription are two commits
+
+HALVES = [
+    ("subscribe", State.NONE, State.NONE, State.NONE_OUT, State.NONE_IN),
+    ("subscribed", State.NONE_IN, State.NONE_OUT, State.FROM, State.TO),
+    ("unsubscribe", State.BOTH, State.BOTH, State.FROM, State.TO),
+    ("unsubscribed", State.BOTH, State.BOTH, State.TO, State.FROM),
+    ("remove", State.BOTH, State.BOTH, State.NONE, State.NONE),
+]
+
+
+async def half_done(core, type_, ours, theirs):
+    """Ann has committed her half; Ben's cannot be committed."""
+    ben = f"ben@{HOST}"
+    core.records.items[1][ben] = stored(ben, ours)
+    core.records.items[2][ANN] = stored(ANN, theirs, ben)
+    ann = await core.login("ann")
+    core.records.fail_put[2] = StanzaError("internal-server-error")
+    if type_ == "remove":
+        ann.send(
+            f"<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='{ben}' subscription='remove'/></query></iq>"
+        )
+    else:
+        ann.send(f"<presence type='{type_}' to='{ben}'/>")
+    await core.settle()
+
+
+def halves(core):
+    ben = f"ben@{HOST}"
+    found = [core.item("ann", ben), core.item("ben", ANN)]
+    return [state_of(item) if item else State.NONE for item in found]
+
+
+@pytest.mark.parametrize(("type_", "ours", "theirs", "a", "b"), HALVES[1:], ids=lambda value: str(value))
+@in_loop
+async def test_the_other_half_is_made_when_the_disk_works_again(type_, ours, theirs, a, b):
+    async with CoreSite() as core:
+        await half_done(core, type_, ours, theirs)
+        assert halves(core) == [a, theirs]
+        assert core.records.crossing
+        core.site.crossings.retry()
+        await core.settle()
+        assert core.records.crossing
+        core.records.fail_put.clear()
+        core.site.crossings.retry()
+        await core.settle()
+        assert halves(core) == [a, b]
+        assert not core.records.crossing
+        assert not core.site.crossings
+
+
+@pytest.mark.parametrize(("type_", "ours", "theirs", "a", "b"), HALVES, ids=lambda value: str(value))
+@in_loop
+async def test_the_other_half_is_made_at_the_next_start(type_, ours, theirs, a, b):
+    async with CoreSite() as before, CoreSite() as core:
+        await half_done(before, type_, ours, theirs)
+        if type_ == "subscribe":  # it was denied at once, as Ben could not be asked
+            assert halves(before) == [State.NONE, State.NONE]
+            return
+        core.records.items = before.records.items
+        core.records.crossing = before.records.crossing
+        contacts.resume(core.site, list(core.records.crossing.values()))
+        await core.settle()
+        assert halves(core) == [a, b]
+        assert not core.records.crossing
+
+
+@in_loop
+async def test_a_request_that_neither_half_can_be_told_is_asked_again_later():
+    async with CoreSite() as core:
+        ben = f"ben@{HOST}"
+        ann = await core.login("ann")
+        core.records.fail_put[2] = StanzaError("internal-server-error")
+        committed = core.records.put
+
+        async def put(account_id, item, crossing=(), crossed=None):
+            version = await committed(account_id, item, crossing, crossed)
+            core.records.fail_put[1] = StanzaError("internal-server-error")  # from now on hers fails, too
+            return version
+
+        core.records.put = put
+        ann.send(f"<presence type='subscribe' to='{ben}'/>")
+        await core.settle()
+        assert halves(core) == [State.NONE_OUT, State.NONE]
+        core.records.fail_put.clear()
+        core.records.put = committed
+        core.site.crossings.retry()
+        await core.settle()
+        assert halves(core) == [State.NONE_OUT, State.NONE_IN]
+        assert not core.records.crossing
+
+
+@in_loop
+async def test_what_one_account_sends_another_crosses_in_order():
+    async with CoreSite() as core:
+        await half_done(core, "unsubscribed", State.BOTH, State.BOTH)
+        ann = await core.login("ann", "second")
+        ben = f"ben@{HOST}"
+        core.records.fail_put.clear()  # works again, and what was stuck has not been tried yet
+        ann.send(f"<presence type='unsubscribe' to='{ben}'/>")
+        await core.settle()
+        assert halves(core) == [State.NONE, State.BOTH]
+        core.site.crossings.retry()
+        await core.settle()
+        assert halves(core) == [State.NONE, State.NONE]
+        assert not core.site.crossings

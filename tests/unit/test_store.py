@@ -228,6 +228,7 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
         "0005_documents",
         "0006_offline_as_it_comes",
         "0007_blocks",
+        "0008_crossings",
     ]
     connection.close()
 

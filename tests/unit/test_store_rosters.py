@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from xmppd.records import Crossing
 from xmppd.store import Account, NoSuchAccount, RosterFull, RosterItem, Store, StoreSettings
 
 MAX_ITEMS = 4
@@ -209,5 +210,32 @@ def test_a_roster_forgets_what_was_removed_long_ago(tmp_path: Path) -> None:
                 [("c2@x", None)],
                 [],
             ]
+
+    asyncio.run(main())
+
+
+def test_what_crosses_is_kept_with_one_change_and_goes_with_another(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Store.open(tmp_path) as store:
+            rosters = store.rosters
+            names = ("alice", "bob", "cay")
+            alice, bob, _ = [await store.accounts.create(name, DOMAIN, []) for name in names]
+            a, b, c = (f"{name}@{DOMAIN}" for name in names)
+            ask, end, other = (
+                Crossing(1, b, a, "subscribe", b"<presence/>", "id"),
+                Crossing(2, b, a, "unsubscribe", b""),
+                Crossing(3, c, a, "subscribe", b""),
+            )
+            await rosters.put(alice.id, RosterItem(b, ask=True), crossing=[other, ask])
+            await rosters.remove(alice.id, b, crossing=[end])
+            assert await rosters.crossings() == [ask, end, other]
+            await rosters.put(bob.id, RosterItem(a, pending_in=b"<presence/>"), crossed=1)
+            await rosters.remove(bob.id, a, crossed=2)
+            assert await rosters.crossings() == [other]
+            with pytest.raises(NoSuchAccount):  # the one not without the other
+                await rosters.put(99, RosterItem(a), crossing=[ask], crossed=3)
+            assert await rosters.crossings() == [other]
+            await store.accounts.delete("alice", DOMAIN)
+            assert await rosters.crossings() == []
 
     asyncio.run(main())

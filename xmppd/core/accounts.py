@@ -18,7 +18,7 @@ from xmppd.core.roster import Roster, is_empty
 from xmppd.errors import StanzaError
 from xmppd.events import fields, limited
 from xmppd.jid import JID
-from xmppd.records import AccountRecord, DocumentName, RosterChange, RosterItem, Row, Seen
+from xmppd.records import AccountRecord, Crossing, DocumentName, RosterChange, RosterItem, Row, Seen
 
 log = logging.getLogger("xmppd.core.accounts")
 
@@ -32,11 +32,21 @@ class Records(Protocol):
         Here and below: StanzaError if the store fails.
         """
 
-    async def put(self, account_id: int, item: RosterItem) -> int:
-        """Commit one item; the roster's version after it."""
+    async def put(
+        self, account_id: int, item: RosterItem, crossing: Sequence[Crossing] = (), crossed: int | None = None
+    ) -> int:
+        """Commit one item; the roster's version after it.
 
-    async def remove(self, account_id: int, contact: str) -> int | None:
-        """Commit the removal of one item; the roster's version after it, None if there was none."""
+        With it: what crosses to other accounts from now on is kept, what has crossed is not kept any more.
+        """
+
+    async def remove(
+        self, account_id: int, contact: str, crossing: Sequence[Crossing] = (), crossed: int | None = None
+    ) -> int | None:
+        """Commit the removal of one item, as in `put`; the roster's version after it, None if there was none."""
+
+    async def crossed(self, key: int) -> None:
+        """Commit that one has crossed and changed nothing."""
 
     async def changes(self, account_id: int, since: int) -> list[RosterChange] | None:
         """How the roster differs from its version `since`, oldest change first; None if that is not known."""
@@ -129,17 +139,19 @@ class Account:
         local = [key for key in contacts if _domain(key) in self._hosts] if remote else contacts
         return Audience(contacts, local, [JID.kept(key) for key in remote])
 
-    async def put(self, item: RosterItem) -> None:
-        """Commit a roster item, then have it in memory. StanzaError: nothing has changed then."""
-        if is_empty(item):
-            await self.remove(item)
-        else:
-            self.roster.put(item, await self._records.put(self.account_id, item))
+    async def put(
+        self, item: RosterItem, crossing: Sequence[Crossing] = (), crossed: Crossing | None = None
+    ) -> None:
+        """Commit a roster item, an empty one for none, then have it in memory. StanzaError: nothing has changed then.
 
-    async def remove(self, item: RosterItem) -> None:
-        """Commit the removal of a roster item, then forget it."""
-        version = await self._records.remove(self.account_id, item.jid)
-        self.roster.remove(item, self.roster.version if version is None else version)
+        `crossing`: what the change sends to the other side; `crossed`: what has come from there, and made it.
+        """
+        key = crossed.key if crossed is not None else None
+        if is_empty(item):
+            version = await self._records.remove(self.account_id, item.jid, crossing, key)
+            self.roster.remove(item, self.roster.version if version is None else version)
+        else:
+            self.roster.put(item, await self._records.put(self.account_id, item, crossing, key))
 
 
 def _domain(key: bytes) -> bytes:

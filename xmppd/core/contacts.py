@@ -7,7 +7,8 @@ takes (`_pass_on`). Each side's roster changes in its own account's queue, after
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from xml.sax.saxutils import quoteattr
 
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
 from xmppd.core.turn import Turn
 from xmppd.errors import StanzaError
 from xmppd.jid import JID
-from xmppd.records import RosterItem
+from xmppd.records import Crossing, RosterItem
 
 SUBSCRIPTION_TYPES = frozenset(OUTBOUND)
 
@@ -53,6 +54,7 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
         before = account.roster.get(contact)
         item = before or RosterItem(str(contact), listed=False)
         after = moved(item, step.after)
+        crossing: Crossing | None = None
         if step.pre_approves:
             after = _with_approval(after, approved=True)
         elif type_ == "unsubscribed" and item.approved:
@@ -60,7 +62,9 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
         if after != before and not (before is None and after == item):
             if not is_empty(after):
                 account.roster.make_room(after, site.settings)
-            await account.put(after)
+            if step.passes:
+                crossing = _crossing(site, user, contact, type_, routed, id_)
+            await account.put(after, (crossing,) if crossing else ())
             if after.visible() != item.visible():
                 push(site, account, after)
         if not step.passes:
@@ -75,7 +79,8 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
                 presence.show(site, user, contact)
             turn.over()
 
-        _pass_on(site, user, contact, type_, routed, id_, undelivered, then)
+        told = undelivered if crossing is None else refused  # what crosses is denied by itself
+        _pass_on(site, user, contact, type_, routed, id_, told, then, crossing)
 
     def refused(error: StanzaError) -> None:
         bounce(sender, stanza, error)
@@ -100,13 +105,59 @@ def _pass_on(
     id_: str | None = None,
     refused: Refused = unheard,
     then: Callable[[], None] = _nothing,
+    crossing: Crossing | None = None,
 ) -> None:
-    """Let the other side have a stanza: the one place that knows whether it is at home here."""
-    if to.domain in site.hosts:
+    """Let the other side have a stanza: the one place that knows whether it is at home here.
+
+    `crossing`: how it is kept, if the sender's roster has changed with it.
+    """
+    if crossing is not None:
+        _cross(site, crossing, refused, then)
+    elif to.domain in site.hosts:
         inbound(site, to, from_, type_, stanza, id_, refused, then)
     else:
         site.remote.send(to, stanza, refused)
         then()
+
+
+def _crossing(
+    site: Site, from_: JID, to: JID, type_: SubscriptionType, stanza: bytes, id_: str | None = None
+) -> Crossing | None:
+    """What is to be kept with the sender's change until the other side has made its own; None: that is elsewhere."""
+    return site.crossings.new(to, from_, type_, stanza, id_) if to.domain in site.hosts else None
+
+
+def _cross(
+    site: Site, crossing: Crossing, refused: Refused = unheard, then: Callable[[], None] = _nothing
+) -> None:
+    """Bring a stanza to the other account of this server. A request that is refused is denied (7-5.3); anything else
+    is tried again until it is through.
+    """
+    to, from_, type_, id_ = JID.kept(crossing.to), JID.kept(crossing.from_), crossing.type, crossing.id
+    stuck = partial(site.crossings.stuck, crossing)
+    told = False
+
+    def failed(error: StanzaError) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            refused(error)
+        if type_ == "subscribe":
+            denial = presence_xml("unsubscribed", to, from_, id_)
+            inbound(site, from_, to, "unsubscribed", denial, id_, stuck, crossing=crossing)
+        else:
+            stuck(error)
+
+    def go() -> None:
+        inbound(site, to, from_, type_, crossing.stanza, id_, failed, then, crossing)
+
+    site.crossings.cross(crossing, go)
+
+
+def resume(site: Site, crossings: Iterable[Crossing]) -> None:
+    """Go on with what was between two accounts when the server ended."""
+    for crossing in crossings:
+        _cross(site, crossing)
 
 
 def inbound(
@@ -118,17 +169,25 @@ def inbound(
     id_: str | None = None,
     refused: Refused = unheard,
     then: Callable[[], None] = _nothing,
+    crossing: Crossing | None = None,
 ) -> None:
     """A subscription stanza from `contact` for the local account `user` (RFC 6121 3; A.3).
 
     `stanza` is addressed to the bare `user`, `id_` is its id. `then` comes after it; `refused` is told if it cannot be
-    processed.
+    processed. With its commit `crossing` is through.
     """
+
+    async def nothing_changes() -> None:
+        if crossing is not None:
+            await site.records.crossed(crossing.key)
+            site.crossings.through(crossing)
 
     async def change(account: Account | None) -> None:
         if account is None:
             if type_ == "subscribe":
                 refused(StanzaError("service-unavailable"))  # 7-5.2, 7-8.c
+            else:
+                await nothing_changes()
             then()
             return
         before = account.roster.get(contact)
@@ -137,6 +196,7 @@ def inbound(
         reply, passes, state = step.reply, step.passes, step.after
         if account.blocks(contact):  # XEP-0191 3.3: no word of it; but the two rosters stay in step
             if type_ == "subscribe":
+                await nothing_changes()
                 then()
                 return
             reply, passes = None, False
@@ -148,8 +208,21 @@ def inbound(
             after = _with_approval(after, approved=False)
         if after.pending_in is not None and item.pending_in is None:
             _room_for_request(site, account)
+        # "unsubscribed" is for another server (A.3.2): our own has changed the contact's side before it came here,
+        # and would take it for the answer to a new request
+        answer, reply_crossing = b"", None
+        if reply == "unsubscribed" and contact.domain in site.hosts:
+            reply = None
+        if reply is not None:
+            answer = presence_xml(reply, user, contact, id_)  # 7-8.b: with the request's id
+            reply_crossing = _crossing(site, user, contact, reply, answer, id_)
         if after != item:
-            await account.put(after)
+            await account.put(after, (reply_crossing,) if reply_crossing else (), crossing)
+            if crossing is not None:
+                site.crossings.through(crossing)
+        else:
+            reply_crossing = None
+            await nothing_changes()
         if passes:
             # 3.1.3: only resources that sent presence are asked; else the request waits for the next one.
             asked = presence.available(site, user)
@@ -164,11 +237,8 @@ def inbound(
                 presence.hide(site, user, contact)
             then()
 
-        # "unsubscribed" is for another server (A.3.2): our own has changed the contact's side before it came here,
-        # and would take it for the answer to a new request
-        if reply == "subscribed" or (reply == "unsubscribed" and contact.domain not in site.hosts):
-            answer = presence_xml(reply, user, contact, id_)  # 7-8.b: with the request's id
-            _pass_on(site, user, contact, reply, answer, id_, then=follow)
+        if reply is not None:
+            _pass_on(site, user, contact, reply, answer, id_, then=follow, crossing=reply_crossing)
         else:
             follow()
 
@@ -224,11 +294,24 @@ def send_push(site: Site, account: Account, to: list[Resource], item: bytes, ver
     push_to(site, account, to, query)
 
 
-def cancel(site: Site, user: JID, item: RosterItem) -> None:
-    """The stanzas that end what an item that was removed held: both directions (RFC 6121 2.5.2; 6-30)."""
-    contact = JID.kept(item.jid)
+async def remove(site: Site, account: Account, item: RosterItem) -> None:
+    """Take a listed item out, and end what it held: both directions (RFC 6121 2.5.2; 6-30).
+
+    A request that is not answered yet stays. StanzaError: nothing has changed then.
+    """
+    user, contact = account.jid, JID.kept(item.jid)
+    ends: list[SubscriptionType] = []
     if item.subscription in ("to", "both") or item.ask:
-        _pass_on(site, user, contact, "unsubscribe", presence_xml("unsubscribe", user, contact))
+        ends.append("unsubscribe")
     if item.subscription in ("from", "both"):
-        presence.hide(site, user, contact)
-        _pass_on(site, user, contact, "unsubscribed", presence_xml("unsubscribed", user, contact))
+        ends.append("unsubscribed")
+    sent = [(type_, presence_xml(type_, user, contact)) for type_ in ends]
+    crossing = [_crossing(site, user, contact, type_, stanza) for type_, stanza in sent]
+    await account.put(
+        RosterItem(item.jid, pending_in=item.pending_in, listed=False), [each for each in crossing if each]
+    )
+    push(site, account, None, removed=contact)
+    for (type_, stanza), each in zip(sent, crossing, strict=True):
+        if type_ == "unsubscribed":
+            presence.hide(site, user, contact)
+        _pass_on(site, user, contact, type_, stanza, crossing=each)

@@ -13,6 +13,7 @@ from xmppd.core.site import Site
 from xmppd.errors import StanzaError
 from xmppd.events import fields
 from xmppd.jid import JID
+from xmppd.records import RosterItem
 
 log = logging.getLogger("xmppd.core.removal")
 
@@ -42,7 +43,7 @@ async def _take_out(site: Site, address: JID, account: Account | None) -> None:
     item = account.roster.get(address)
     if item is None:
         return
-    await account.remove(item)
+    await account.put(RosterItem(item.jid, listed=False))
     resources = presence.interested(site, account.jid) if not account.blocks(address) else []
     if item.subscription in ("from", "both") or item.pending_in is not None:
         presence.tell(resources, presence.presence_xml("unsubscribe", address, account.jid))

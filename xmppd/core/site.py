@@ -14,6 +14,7 @@ from xmppd.core.acceptance import Acceptance
 from xmppd.core.accounts import Accounts, Records, Refused
 from xmppd.core.activity import LastActivity
 from xmppd.core.bounce import bounce as bounce
+from xmppd.core.crossings import Crossings
 from xmppd.core.delivery import UC, Table
 from xmppd.core.messages import Messages
 from xmppd.core.offline import Offline, OfflineSettings
@@ -85,6 +86,7 @@ class Site:
         self.activity = LastActivity(self, records)
         self.offline = Offline(self, records)
         self.messages = Messages(self)
+        self.crossings = Crossings()
         # what available resources are still to be told of others, see `presence.meet`
         self.meetings: dict[Resource, deque[str | bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -133,10 +133,7 @@ async def _remove(request: Request, account: Account, address: str) -> None:
     before = account.roster.named(address) or account.roster.get(_parsed(address))
     if before is None or not before.listed:
         raise StanzaError("item-not-found")  # 6-31
-    # a request that is not answered yet stays
-    await account.put(RosterItem(before.jid, pending_in=before.pending_in, listed=False))
-    contacts.push(request.site, account, None, removed=JID.kept(before.jid))
-    contacts.cancel(request.site, account.jid, before)  # 6-30
+    await contacts.remove(request.site, account, before)
 
 
 ROUTES: Routes = {

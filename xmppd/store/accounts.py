@@ -12,7 +12,7 @@ from xmppd import clock
 from xmppd.records import RosterItem
 from xmppd.store.errors import AccountExists, NoSuchAccount
 from xmppd.store.readers import Readers
-from xmppd.store.rosters import Holder, forget, holders, items_of, start_roster
+from xmppd.store.rosters import Holder, forget, forget_crossings, holders, items_of, start_roster
 from xmppd.store.writer import Writer
 
 
@@ -138,6 +138,7 @@ class Accounts:
             roster = items_of(connection, account.id)
             held = [holder for holder in holders(connection, account.jid) if holder.account_id != account.id]
             forget(connection, held, self._removals)
+            forget_crossings(connection, account.jid)
             connection.execute(
                 "DELETE FROM account WHERE id = ?", (account.id,)
             )  # the rest by ON DELETE CASCADE

@@ -144,6 +144,19 @@ def _blocks(db: Database) -> None:
     )
 
 
+def _crossings(db: Database) -> None:
+    db.execute(
+        """CREATE TABLE crossing (
+            key INTEGER PRIMARY KEY,
+            recipient TEXT NOT NULL,
+            sender TEXT NOT NULL,
+            type TEXT NOT NULL,
+            stanza BLOB NOT NULL,
+            id TEXT
+        ) STRICT"""
+    )
+
+
 # in order; the number of a step is its place, from 1
 STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     _accounts,
@@ -153,6 +166,7 @@ STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     _documents,
     _offline_as_it_comes,
     _blocks,
+    _crossings,
 )
 SCHEMA_VERSION: Final = len(STEPS)
 

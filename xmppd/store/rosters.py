@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 import msgspec
 
 from xmppd import clock
-from xmppd.records import AccountRecord, RosterChange, RosterItem, Subscription, Waiting
+from xmppd.records import AccountRecord, Crossing, RosterChange, RosterItem, Subscription, Waiting
 from xmppd.store.blocks import blocked_by
 from xmppd.store.errors import NoSuchAccount, RosterFull
 from xmppd.store.offline import waiting_of
@@ -71,15 +71,27 @@ class Rosters:
 
         return await self._readers.read(work)
 
-    async def put(self, account_id: int, item: RosterItem, *, max_items: int | None = None) -> int:
+    async def put(
+        self,
+        account_id: int,
+        item: RosterItem,
+        *,
+        max_items: int | None = None,
+        crossing: Sequence[Crossing] = (),
+        crossed: int | None = None,
+    ) -> int:
         """Store the item in the place of what was known of that contact; the roster's version after it.
 
-        The version is a new one exactly if clients can see a difference.
+        The version is a new one exactly if clients can see a difference. In the same transaction `crossing` is kept,
+        and what has the key `crossed` no longer.
         Raises RosterFull (a new item beyond `max_items`, not listed ones counted), NoSuchAccount, StoreError.
         """
-        return await self._writer.transact(
-            lambda connection: _put(connection, account_id, item, max_items, self._removals)
-        )
+
+        def work(connection: sqlite3.Connection) -> int:
+            _cross(connection, crossing, crossed)
+            return _put(connection, account_id, item, max_items, self._removals)
+
+        return await self._writer.transact(work)
 
     async def put_many(
         self, account_id: int, items: Iterable[RosterItem], *, max_items: int | None = None
@@ -95,13 +107,21 @@ class Rosters:
 
         return await self._writer.transact(work)
 
-    async def remove(self, account_id: int, contact: str) -> int:
+    async def remove(
+        self,
+        account_id: int,
+        contact: str,
+        *,
+        crossing: Sequence[Crossing] = (),
+        crossed: int | None = None,
+    ) -> int:
         """Forget what is known of the contact, if anything is; the roster's version after it, as in `put`.
 
         Raises NoSuchAccount, StoreError.
         """
 
         def work(connection: sqlite3.Connection) -> int:
+            _cross(connection, crossing, crossed)
             version = _version(connection, account_id)
             old = _item(connection, account_id, contact)
             if old is None:
@@ -109,6 +129,17 @@ class Rosters:
             return _take_out(connection, account_id, old, self._removals) or version
 
         return await self._writer.transact(work)
+
+    async def crossings(self) -> list[Crossing]:
+        """The subscription stanzas that one side has committed and the other has not, in order. Raises StoreError."""
+        sql = "SELECT key, recipient, sender, type, stanza, id FROM crossing ORDER BY key"
+        return await self._readers.read(
+            lambda connection: [Crossing(*row) for row in connection.execute(sql)]
+        )
+
+    async def crossed(self, key: int) -> None:
+        """One of them has changed nothing on the other side. Raises StoreError."""
+        await self._writer.transact(lambda connection: _cross(connection, (), key))
 
     async def changes(self, account_id: int, since: int) -> list[RosterChange] | None:
         """What clients have not seen that know version `since`, oldest first (RFC 6121 2.6.3).
@@ -243,6 +274,20 @@ def _put(
         ),
     )
     return version
+
+
+def _cross(connection: sqlite3.Connection, crossing: Iterable[Crossing], crossed: int | None) -> None:
+    connection.executemany(
+        "INSERT INTO crossing (key, recipient, sender, type, stanza, id) VALUES (?, ?, ?, ?, ?, ?)",
+        [(each.key, each.to, each.from_, each.type, each.stanza, each.id) for each in crossing],
+    )
+    if crossed is not None:
+        connection.execute("DELETE FROM crossing WHERE key = ?", (crossed,))
+
+
+def forget_crossings(connection: sqlite3.Connection, account: str) -> None:
+    """Nothing crosses any more to or from the bare JID `account`."""
+    connection.execute("DELETE FROM crossing WHERE recipient = ? OR sender = ?", (account, account))
 
 
 def _take_out(connection: sqlite3.Connection, account_id: int, item: RosterItem, removals: int) -> int | None:
