@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -33,14 +33,20 @@ class Sample:
     memory_kib: tuple[tuple[int, float], ...] = ()  # connections or seconds, KiB of the server
 
     @classmethod
-    def of(cls, result: Mapping[str, Any], what: str, server_cpu_s: float) -> Sample:
-        """From an answer of the generator: `what` is "messages", "presences" or "logins"."""
+    def of(
+        cls, result: Mapping[str, Any], what: str, server_cpu_s: float, *beside: Mapping[str, Any]
+    ) -> Sample:
+        """From an answer of the generator: `what` is "messages", "presences" or "logins".
+
+        Faults in the answers of what ran `beside` count too.
+        """
         part = result[what]
         faults: Counter[str] = Counter()
-        for each in ("logins", "messages", "presences"):
-            faults.update({name: result[each][name] for name in FAULTS if result[each].get(name)})
-        if not result["complete"] and not faults:
-            faults["unfinished"] = 1
+        for answer in (result, *beside):
+            for each in ("logins", "messages", "presences"):
+                faults.update({name: answer[each][name] for name in FAULTS if answer[each].get(name)})
+            if not answer["complete"] and not faults:
+                faults["unfinished"] = 1
         return cls(
             operations=part["done"] if what == "logins" else part["received"],
             seconds=result["seconds"],
@@ -93,17 +99,27 @@ def merged(histograms: Iterable[Mapping[float, int]]) -> dict[float, int]:
 
 def total(samples: Sequence[Sample]) -> Sample:
     """Several measurements of one thing, one after another, as one; without their timelines."""
-    faults: Counter[str] = Counter()
-    for sample in samples:
-        faults.update(sample.faults)
     return Sample(
         sum(sample.operations for sample in samples),
         sum(sample.seconds for sample in samples),
         sum(sample.server_cpu_s for sample in samples),
         sum(sample.generator_cpu_s for sample in samples),
-        dict(faults),
+        _faults(samples),
         merged(sample.latency_us for sample in samples),
     )
+
+
+def middle(samples: Sequence[Sample]) -> Sample:
+    """The one of several measurements of one thing that has the median cost, with the faults of all."""
+    found = sorted(samples, key=lambda sample: sample.cpu_us)[len(samples) // 2]
+    return replace(found, faults=_faults(samples))
+
+
+def _faults(samples: Sequence[Sample]) -> dict[str, int]:
+    faults: Counter[str] = Counter()
+    for sample in samples:
+        faults.update(sample.faults)
+    return dict(faults)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,12 @@ def build_load() -> Path:
 
 
 class Load(Program):
-    """A running generator, connected to nothing yet. Its accounts are those of the subject."""
+    """A running generator, connected to nothing yet. Its accounts are those of the subject.
 
-    def __init__(self, subject: Subject, cpu: int | None) -> None:
+    One that is `behind` gives way when another generator on its processor has something to do.
+    """
+
+    def __init__(self, subject: Subject, cpu: int | None, *, behind: bool = False) -> None:
         self.cpu = cpu
         words = {
             "domain": DOMAIN,
@@ -30,14 +33,22 @@ class Load(Program):
             "raw": int(not subject.xmpp),
         }
         arguments = [f"{key}={value}" for key, value in words.items()]
-        super().__init__([build_load(), ADDRESS, str(subject.port), *arguments], cpu=cpu)
+        nice: list[str | Path] = ["nice"] if behind else []
+        super().__init__([*nice, build_load(), ADDRESS, str(subject.port), *arguments], cpu=cpu)
 
-    def do(self, verb: str, **parameters: float | str) -> dict[str, Any]:
-        """One command of load.c, and its result."""
+    def begin(self, verb: str, **parameters: float | str) -> None:
+        """One command of load.c; `result` waits for what came of it."""
         words = [
             f"{key}={value if isinstance(value, str) else f'{value:.10g}'}"
             for key, value in parameters.items()
         ]
         self.tell(" ".join([verb, *words]))
+
+    def result(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.line())
         return found
+
+    def do(self, verb: str, **parameters: float | str) -> dict[str, Any]:
+        """One command of load.c, and its result."""
+        self.begin(verb, **parameters)
+        return self.result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -62,7 +62,9 @@ def accounts_for(scenarios: Sequence[Scenario], kind: str) -> int:
 
 def estimated_s(scenarios: Sequence[Scenario], kinds: Sequence[str], rounds: int) -> float:
     """About how long `run` takes."""
-    return sum(START_S + ACCOUNT_S * accounts_for(scenarios, kind) for kind in kinds) + sum(
+    servers = [[each for each in scenarios if not each.alone], *([each] for each in scenarios if each.alone)]
+    accounts = [found for served in servers for kind in kinds if (found := accounts_for(served, kind))]
+    return sum(START_S + ACCOUNT_S * each for each in accounts) + sum(
         _scenario_s(scenario, rounds) for scenario in scenarios for kind in kinds if kind in scenario.subjects
     )
 
@@ -82,6 +84,31 @@ def run(
     """Measure every scenario with every subject it is for."""
     result = Run()
     with contextlib.ExitStack() as at_end:
+        together = at_end.enter_context(
+            _started(subjects, [each for each in scenarios if not each.alone], folder, told, result)
+        )
+        for scenario in scenarios:
+            with contextlib.ExitStack() as after:
+                benches = together
+                if scenario.alone:
+                    own = _started(subjects, [scenario], folder / scenario.name, told, result)
+                    benches = after.enter_context(own)
+                _run_one(
+                    scenario,
+                    [each for each in benches if each.subject.kind in scenario.subjects],
+                    rounds,
+                    told,
+                    result,
+                )
+    return result
+
+
+@contextlib.contextmanager
+def _started(
+    subjects: Sequence[type[Subject]], scenarios: Sequence[Scenario], folder: Path, told: Told, result: Run
+) -> Iterator[list[Bench]]:
+    """The subjects that these scenarios need, with as many accounts as they need."""
+    with contextlib.ExitStack() as at_end:
         benches = []
         for kind in subjects:
             accounts = accounts_for(scenarios, kind.kind)
@@ -92,15 +119,7 @@ def run(
             result.versions[kind.name] = bench.subject.version
             benches.append(bench)
             told(f"started {kind.name}", START_S + ACCOUNT_S * accounts)
-        for scenario in scenarios:
-            _run_one(
-                scenario,
-                [each for each in benches if each.subject.kind in scenario.subjects],
-                rounds,
-                told,
-                result,
-            )
-    return result
+        yield benches
 
 
 def _run_one(scenario: Scenario, benches: list[Bench], rounds: int, told: Told, result: Run) -> None:

@@ -81,6 +81,15 @@ class Bench:
     subject: Subject
     load: Load
     subscriptions: set[tuple[int, int]] = field(default_factory=set)
+    _beside: Bench | None = None
+
+    @property
+    def beside(self) -> Bench:
+        """The same subject and a second generator, whose work does not delay what the first measures."""
+        if self._beside is None:
+            load = Load(self.subject, self.load.cpu, behind=True)
+            self._beside = Bench(self.subject, load, self.subscriptions)
+        return self._beside
 
     def do(self, verb: str, **parameters: float | str) -> dict[str, Any]:
         """A command that prepares something: RuntimeError if it is not done in full."""
@@ -98,18 +107,33 @@ class Bench:
             self.do("subscribe", to=to, first=missing[0], count=missing[-1] - missing[0] + 1)
         self.subscriptions.update((n, to) for n in missing)
 
-    def timed(self, what: str, verb: str, **parameters: float | str) -> Sample:
-        """A command that is measured, from an idle server to an idle server: what it is left to do counts too."""
+    def timed(
+        self, what: str, verb: str, *, beside: Mapping[str, float] | None = None, **parameters: float | str
+    ) -> Sample:
+        """A command that is measured, from an idle server to an idle server: what it is left to do counts too.
+
+        `beside` are parameters of what the second generator runs at the same time.
+        """
         self.subject.settle()
         before = self.subject.cpu_s()
+        if beside:
+            self.beside.load.begin("run", **beside)
         result = self.load.do(verb, **parameters)
+        others = [self.beside.load.result()] if beside else []
         if verb != "run":
             self.subject.settle()
-        return Sample.of(result, what, self.subject.cpu_s() - before)
+        return Sample.of(result, what, self.subject.cpu_s() - before, *others)
+
+    def close(self) -> None:
+        """End the generators."""
+        self.load.close()
+        if self._beside is not None:
+            self._beside.close()
+            self._beside = None
 
     def restart(self) -> None:
         """The server anew, and a generator that is not connected."""
-        self.load.close()
+        self.close()
         self.subject.stop()
         self.subject.start()
         self.load = Load(self.subject, self.load.cpu)
@@ -128,7 +152,7 @@ def running(kind: type[Subject], folder: Path, accounts: int) -> Iterator[Bench]
     try:
         yield bench
     finally:
-        bench.load.close()
+        bench.close()
         subject.stop()
 
 
@@ -159,3 +183,4 @@ class Scenario:
     set_up_s: float = 1.0  # about, for the time that is left
     measure_s: float = 2.0
     rounds: int | None = None  # not given: as many as the run has
+    alone: bool = False  # on a server of its own: what it leaves behind in rosters would burden others

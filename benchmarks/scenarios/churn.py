@@ -16,13 +16,15 @@ PRESENCES_PER_S = 1.0
 
 
 def messages(bench: Bench, seconds: float, **beside: float) -> Sample:
-    return bench.timed("messages", "run", pairs=PAIRS, rate=MESSAGES_PER_S, seconds=seconds, **beside)
+    if beside:
+        beside["seconds"] = seconds
+    return bench.timed("messages", "run", pairs=PAIRS, rate=MESSAGES_PER_S, seconds=seconds, beside=beside)
 
 
 def set_up_churn(bench: Bench) -> None:
     bench.do("login", count=2 * PAIRS)
-    bench.do("login", first=2 * PAIRS, count=CHURNING)
-    bench.do("logout", first=2 * PAIRS, count=CHURNING)
+    bench.beside.do("login", first=2 * PAIRS, count=CHURNING)
+    bench.beside.do("logout", first=2 * PAIRS, count=CHURNING)
 
 
 def measure_churn(bench: Bench, seconds: float) -> dict[str, Sample]:
@@ -40,8 +42,9 @@ def tear_down_churn(bench: Bench) -> None:
 
 def set_up_crowd(bench: Bench, crowd: int) -> None:
     star = 2 * PAIRS
-    bench.do("login", count=star + 1 + crowd)
-    bench.subscribe(star, star + 1, crowd)
+    bench.do("login", count=star)
+    bench.beside.do("login", first=star, count=1 + crowd)
+    bench.beside.subscribe(star, star + 1, crowd)
 
 
 def measure_crowd(bench: Bench, crowd: int, seconds: float) -> dict[str, Sample]:
@@ -56,7 +59,8 @@ def measure_crowd(bench: Bench, crowd: int, seconds: float) -> dict[str, Sample]
 
 
 def tear_down_crowd(bench: Bench, crowd: int) -> None:
-    bench.do("logout", count=2 * PAIRS + 1 + crowd, together=500)
+    bench.do("logout", count=2 * PAIRS)
+    bench.beside.do("logout", first=2 * PAIRS, count=1 + crowd, together=500)
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
@@ -88,5 +92,6 @@ def scenarios(scale: Scale) -> list[Scenario]:
             subjects=frozenset({"xmppd"}),
             set_up_s=5 + crowd / 150,
             measure_s=2 * seconds + 1,
+            alone=True,
         ),
     ]

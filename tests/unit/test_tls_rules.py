@@ -1373,6 +1373,34 @@ def test_12_what_one_is_sent_does_not_wait_for_a_broadcast(context: TLSContext) 
         wait_for(lambda: not waiting())
 
 
+def test_12_an_event_does_not_wait_for_a_broadcast(context: TLSContext) -> None:
+    """However much time there is, sending goes on between events; here the first of those sent to makes one."""
+    found: list[int] = []
+
+    with Layer(workers=1, budget_ms=1000) as layer, contextlib.ExitStack() as stack:
+        port = layer.listen(handler=Witness, direct_tls=False)
+        first, *_ = [stack.enter_context(layer.connect(port)) for _ in range(600)]
+        wait_for(lambda: len(layer.handlers) == 600)
+        many = [handler.conn for handler in layer.handlers]
+
+        def waiting() -> int:
+            return sum(conn.pending_out > 0 for conn in many)
+
+        class Reader(Witness):
+            def on_data(self, conn: Conn, data: bytes) -> None:
+                found.append(waiting())
+
+        def broadcast() -> None:
+            for conn in many:
+                conn.write(b"to all")
+
+        layer.call(lambda: layer.net.adopt(first.detach(), Reader(many[0])))
+        layer.loop.call_soon_threadsafe(broadcast)
+        wait_for(lambda: bool(found))
+        assert found[0] > 300
+        wait_for(lambda: not waiting())
+
+
 OUT_OF_DESCRIPTORS = """
 import resource, sys
 from tests.layer import Echo, Layer

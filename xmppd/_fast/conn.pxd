@@ -140,6 +140,7 @@ cdef class NetLoop:
     cdef unsigned char* plain                # what it decrypts to
     cdef outbuf cipher                       # what goes out is encrypted to; empty between calls
     cdef int64_t budget_ns
+    cdef int64_t pass_began_ns
     cdef int64_t pass_ends_ns
     cdef size_t out_limit
     cdef size_t out_low
@@ -175,6 +176,7 @@ cdef class NetLoop:
     cdef int run_reports(self) except -1
     cdef int run_dirty(self) except -1
     cdef int send_some(self, Bag* bag, int n, int64_t until) except -1
+    cdef bint asked(self) noexcept
     cdef int dispatch(self, epoll_event* ev) except -1
     # input
     cdef int on_input(self, Conn c) except -1

@@ -82,6 +82,13 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int epfd, int op, int fd, epoll_event* ev)
     int epoll_wait(int epfd, epoll_event* ev, int n, int timeout)
 
+cdef extern from "<poll.h>" nogil:
+    short POLLIN
+    cdef struct pollfd:
+        int fd
+        short events
+    int poll(pollfd* fds, unsigned long n, int timeout_ms)
+
 cdef extern from "<netinet/in.h>" nogil:
     ctypedef unsigned int socklen_t
     cdef struct sockaddr:
@@ -849,7 +856,8 @@ cdef class NetLoop:
         if self.closed:
             return 0
         self.in_pass = True
-        self.pass_ends_ns = now_ns() + self.budget_ns
+        self.pass_began_ns = now_ns()
+        self.pass_ends_ns = self.pass_began_ns + self.budget_ns
         try:
             if self.agains.n:
                 self.run_agains()
@@ -966,14 +974,15 @@ cdef class NetLoop:
         return 0
 
     cdef int run_dirty(self) except -1:
-        """What was written in this pass may have half of the time for sending, what waits from earlier ones the rest.
+        """What was written in this pass goes first, then what waits from earlier ones.
 
-        So a stanza to one does not wait for the end of a broadcast to ten thousand, and neither stands still.
+        Each gets as much time as the pass has taken before it, and more while nobody asks for anything: so nobody waits
+        for the end of a broadcast to ten thousand, and it does not stand still.
         """
         cdef int n = self.dirty.n      # what is written by a callback of these waits for the next pass
         cdef int i = 0
         cdef int64_t until = now_ns() + self.budget_ns
-        n -= self.send_some(&self.dirty, n, until - self.budget_ns // 2 if self.late.n else until)
+        n -= self.send_some(&self.dirty, n, until)
         self.send_some(&self.late, self.late.n, until)
         try:
             while i < n:
@@ -985,9 +994,11 @@ cdef class NetLoop:
         return 0
 
     cdef int send_some(self, Bag* bag, int n, int64_t until) except -1:
-        """Send for the first n of a bag until the time is up; for how many."""
+        """Send for the first n of a bag; for how many, when its time was up."""
         cdef int i = 0
         cdef Conn c
+        cdef int64_t now = now_ns()
+        cdef int64_t own = 2 * now - self.pass_began_ns
         try:
             while i < n:
                 c = <Conn> bag.p[i]
@@ -1000,11 +1011,21 @@ cdef class NetLoop:
                         c.want()
                     except Exception:
                         self.blame(c, "send")
-                if not i & 15 and now_ns() > until:
-                    break
+                if not i & 7:
+                    now = now_ns()
+                    if now > until or now > own and self.asked():
+                        break
         finally:
             bag_drop(bag, i)
         return i
+
+    cdef bint asked(self) noexcept:
+        """Whether an event waits."""
+        cdef pollfd p
+        if self.ev_pos < self.ev_n:
+            return True
+        p.fd, p.events = self.epfd, POLLIN
+        return poll(&p, 1, 0) > 0
 
     # -- input
 
