@@ -460,7 +460,7 @@ class Session(Deadline):
             count(counter)
         if log.isEnabledFor(logging.INFO):
             log.info(action.event, extra=self._fields(**action.fields))
-        if action.event in act.BAD_INPUT and action.fields.get("condition") not in act.OUR_CONDITIONS:
+        if action.bad_input:
             # of all peers together: once for each kind and `log.repeat_s`, with how often it came
             told = {name: action.fields[name] for name in ("condition", "text") if name in action.fields}
             log.warning("bad input", extra=fields(kind=action.event, **told))
