@@ -326,7 +326,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     partial_bytes_total: Annotated[
         int,
         setting(
-            "Memory for unfinished stanzas of all streams; beyond it the oldest not logged in goes.",
+            "Memory for unfinished stanzas of all streams; beyond it who holds the most goes.",
             "new-streams",
             ge=MIB,
             le=65_536 * MIB,
