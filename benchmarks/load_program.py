@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,8 +34,9 @@ class Load(Program):
             "raw": int(not subject.xmpp),
         }
         arguments = [f"{key}={value}" for key, value in words.items()]
-        nice: list[str | Path] = ["nice"] if behind else []
-        super().__init__([*nice, build_load(), ADDRESS, str(subject.port), *arguments], cpu=cpu)
+        super().__init__([build_load(), ADDRESS, str(subject.port), *arguments], cpu=cpu)
+        if behind:
+            os.sched_setscheduler(self.pid, os.SCHED_IDLE, os.sched_param(0))
 
     def begin(self, verb: str, **parameters: float | str) -> None:
         """One command of load.c; `result` waits for what came of it."""
