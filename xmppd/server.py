@@ -61,6 +61,7 @@ TRIM_EVERY_S = 60.0
 CERTIFICATES_EVERY_S = 6 * 3600.0
 HEALTH_EVERY_S = 5.0
 SLOW_STORE_S = 1.0
+UNREADABLE_S = 60.0  # how long a read that failed is shown
 
 
 class Records:
@@ -206,6 +207,7 @@ class Server:
                 self.auth,
                 Core(self.site, Router(self.site, _routes()), self.sessions),
                 self.wheel,
+                self.net.connections,
             )
             contacts.resume(self.site, await self.store.rosters.crossings())
             self._listen()
@@ -298,9 +300,11 @@ class Server:
         self.health.report("loop-late", f"it was {late_s * 1000:.0f} ms late at {where}")
 
     def _look_at_store(self) -> bool:
-        """Whether the last write succeeded; says so."""
+        """Whether the last write succeeded; says so, and whether reads fail."""
         store = self.store.health()
         self.health.set("store-failing", not store.ok, store.problem or "")
+        unreadable = self.store.unreadable(UNREADABLE_S)
+        self.health.set("store-unreadable", unreadable is not None, unreadable or "")
         return store.ok
 
     async def _try_store(self) -> None:
@@ -422,7 +426,7 @@ class Server:
         for _, opened in self.listeners:
             opened.close()
         self.sessions.withdraw()
-        await self.c2s.shut_down(self.net.connections)
+        await self.c2s.shut_down()
         self.site.offline.remove_delivered()
         self.site.crossings.retry()
         await self.site.drain()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import resource
 import subprocess
 
@@ -64,8 +65,12 @@ def full(site):
     ballast.unlink()
 
 
+def warned(site, code):
+    return [warning["text"] for warning in site.status["warnings"] if warning["code"] == code]
+
+
 def failing(site):
-    return [warning["text"] for warning in site.status["warnings"] if warning["code"] == "store-failing"]
+    return warned(site, "store-failing")
 
 
 def change(client, contact):
@@ -162,3 +167,23 @@ def test_a_database_that_cannot_be_written(tmp_path, fault, text):
 @pytest.mark.req("6-25.1")
 def test_a_full_disk(disk, tmp_path):
     told(disk, tmp_path / "log", full, "the disk is full")
+
+
+def test_a_database_that_cannot_be_read(tmp_path):
+    """A part of the file is missing for a while: who cannot log in meanwhile can afterwards, and `status` says why."""
+    site = Site(tmp_path / "site")
+    file = site.directory / "data" / "xmppd.sqlite"
+    whole = file.read_bytes()
+    site.start()
+    try:
+        assert not warned(site, "store-unreadable")
+        os.truncate(file, len(whole) // 2)
+        with pytest.raises(AssertionError, match="temporary-auth-failure"):
+            site.login("alice")
+        assert warned(site, "store-unreadable") == ["the database file is damaged"]
+        file.write_bytes(whole)
+        with site.login("alice") as alice:
+            assert contacts(alice) == set()
+    finally:
+        assert site.stop() == 0
+    assert "Traceback" not in site.log

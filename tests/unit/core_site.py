@@ -71,6 +71,9 @@ class FakeRecords:
         self.items[gone].clear()
         self.kept[gone].clear()
         self.documents[gone].clear()
+        for key, each in list(self.crossing.items()):
+            if f"{name}@{HOST}" in (each.to, each.from_):
+                del self.crossing[key]
 
     async def _wait(self) -> None:
         if self.gate is not None:
@@ -92,17 +95,17 @@ class FakeRecords:
         return found
 
     def _cross(self, crossing: Sequence[Crossing], crossed: int | None) -> None:
+        if crossed is not None and self.crossing.pop(crossed, None) is None:
+            raise StanzaError("item-not-found")
         for each in crossing:
             assert each.key not in self.crossing
             self.crossing[each.key] = each
-        if crossed is not None:
-            del self.crossing[crossed]
 
     async def crossed(self, key: int) -> None:
         await self._wait()
         if self.fail_crossed is not None:
             raise self.fail_crossed
-        self._cross((), key)
+        self.crossing.pop(key, None)
 
     async def put(
         self, account_id: int, item: RosterItem, crossing: Sequence[Crossing] = (), crossed: int | None = None

@@ -264,6 +264,7 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, monkeypatch: pyte
     ("words", "sentence"),
     [
         (["--domain", "a b"], '"a b" is not a domain name'),
+        (["--domain", "a\nb"], '"a b" is not a domain name'),
         (
             ["--domain", "a.example", "--c2s", "::1:5222"],
             "an IPv6 address is written in brackets, as [::1]:5222",
@@ -996,6 +997,38 @@ def test_whoever_reads_may_stop_reading(site: Path) -> None:
             cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["user", "list"], ["user", "list", "--json"]])
+def test_output_that_cannot_be_written_is_one_sentence(site: Path, words: list[str], unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "xmppd", "-c", str(site), *words],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+    assert (done.returncode, one_sentence(done.stderr)) == (1, True), done.stderr
+    assert "the output cannot be written: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "without", "status"),
+    [
+        ("user add alice@localhost", "<&-", 2),
+        ("user add alice@localhost --password-stdin", "<&-", 2),
+        ("user import -", "<&-", 0),
+        ("user list", ">&-", 0),
+        ("user list", "2>&-", 0),
+    ],
+)
+def test_a_standard_stream_may_be_closed(site: Path, words: str, without: str, status: int) -> None:
+    """By a supervisor, say: it is as if it were empty, and what is opened does not take its number."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m xmppd -c "$1" {words} {without}', sys.executable, str(site)],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
 
 
 def test_the_command_line_starts_quickly() -> None:

@@ -5,6 +5,8 @@ Who reads a failing name: direction - where the contact is - stanza - state of t
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.unit.core_site import HOST, CoreSite, in_loop
@@ -14,6 +16,7 @@ from xmppd.core import contacts
 from xmppd.core.roster import state_of
 from xmppd.core.subscription import State
 from xmppd.errors import StanzaError
+from xmppd.jid import JID
 from xmppd.records import RosterItem
 
 ANN = f"ann@{HOST}"
@@ -416,29 +419,119 @@ async def test_the_other_half_is_made_at_the_next_start(type_, ours, theirs, a, 
         assert not core.records.crossing
 
 
+async def asked_in_vain(core):
+    """Ann has asked Ben: neither his half nor her denial could be committed; by now the disk works again."""
+    ann = await core.login("ann")
+    core.records.fail_put[2] = StanzaError("internal-server-error")
+    committed = core.records.put
+
+    async def put(account_id, item, crossing=(), crossed=None):
+        version = await committed(account_id, item, crossing, crossed)
+        core.records.fail_put[1] = StanzaError("internal-server-error")  # from now on hers fails, too
+        return version
+
+    core.records.put = put
+    ann.send(f"<presence type='subscribe' to='ben@{HOST}'/>")
+    await core.settle()
+    assert halves(core) == [State.NONE_OUT, State.NONE]
+    core.records.fail_put.clear()
+    core.records.put = committed
+    return ann
+
+
+@pytest.mark.req("7-5.3")
 @in_loop
-async def test_a_request_that_neither_half_can_be_told_is_asked_again_later():
+async def test_a_request_that_was_answered_by_an_error_is_not_sent_later():
     async with CoreSite() as core:
-        ben = f"ben@{HOST}"
+        ann = await asked_in_vain(core)
+        ann.send("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
+        assert [s.get("type") for s in find(ann.read(), "presence")] == ["error"]
+        core.site.crossings.retry()
+        await core.settle()
+        assert halves(core) == [State.NONE, State.NONE]
+        assert [s.get("type") for s in find(ann.read(), "presence")] == ["unsubscribed"]
+        assert not core.records.crossing
+        assert not core.site.crossings
+
+
+def made_anew(core, name):
+    """The account is deleted, and another takes its name; the id of the new one."""
+    core.records.delete(name)
+    core.site.accounts.forget(JID.parse(f"{name}@{HOST}"))
+    return core.records.add(name)
+
+
+@pytest.mark.parametrize("gone", ["ann", "ben"])
+@in_loop
+async def test_a_new_account_inherits_no_request_that_was_on_its_way(gone):
+    async with CoreSite() as core:
         ann = await core.login("ann")
-        core.records.fail_put[2] = StanzaError("internal-server-error")
         committed = core.records.put
 
         async def put(account_id, item, crossing=(), crossed=None):
             version = await committed(account_id, item, crossing, crossed)
-            core.records.fail_put[1] = StanzaError("internal-server-error")  # from now on hers fails, too
+            core.records.gate = asyncio.Event()  # what comes after hers waits for the disk
             return version
 
         core.records.put = put
-        ann.send(f"<presence type='subscribe' to='{ben}'/>")
-        await core.settle()
-        assert halves(core) == [State.NONE_OUT, State.NONE]
-        core.records.fail_put.clear()
+        ann.send(f"<presence type='subscribe' to='ben@{HOST}'/>")
+        await core.until(lambda: core.records.gate)
         core.records.put = committed
+        new = made_anew(core, gone)
+        core.records.gate.set()
+        await core.settle()
+        assert core.records.items[2] == core.records.items[new] == {}
+        assert not core.site.crossings
+
+
+@pytest.mark.parametrize("gone", ["ann", "ben"])
+@in_loop
+async def test_a_new_account_inherits_no_request_that_could_not_go_on(gone):
+    async with CoreSite() as core:
+        await asked_in_vain(core)
+        new = made_anew(core, gone)
         core.site.crossings.retry()
         await core.settle()
-        assert halves(core) == [State.NONE_OUT, State.NONE_IN]
-        assert not core.records.crossing
+        assert core.records.items[2] == core.records.items[new] == {}
+        assert not core.site.crossings
+
+
+@pytest.mark.parametrize("state", [State.TO, State.BOTH, State.NONE_OUT], ids=lambda state: state.name)
+@pytest.mark.parametrize("condition", ["resource-constraint", "internal-server-error"])
+@in_loop
+async def test_a_request_that_is_sent_again_in_vain_takes_nothing_away(state, condition):
+    """The contact's account cannot be read: an error, and both halves stay as they are."""
+    async with CoreSite() as core:
+        ben = f"ben@{HOST}"
+        core.records.items[1][ben] = stored(ben, state)
+        core.records.fail_load[ben] = StanzaError(condition)
+        ann = await core.login("ann")
+        ann.send(f"<presence type='subscribe' to='{ben}' id='again'/>")
+        await core.settle()
+        (error,) = ann.read()
+        assert (error.get("type"), error.get("id")) == ("error", "again")
+        assert state_now(core, ben) is state
+
+
+@pytest.mark.req("7-14.1", "7-15.c")
+@in_loop
+async def test_presence_follows_an_approval_that_comes_late():
+    async with CoreSite() as before, CoreSite() as core:
+        await half_done(before, "subscribed", State.NONE_IN, State.NONE_OUT)
+        core.records.items, core.records.crossing = before.records.items, before.records.crossing
+        core.records.fail_put[2] = StanzaError("internal-server-error")
+        contacts.resume(core.site, list(core.records.crossing.values()))
+        await core.settle()
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        ann.send("<presence/>")
+        ben.send("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>", "<presence/>")
+        await core.settle()
+        ben.raw()
+        core.records.fail_put.clear()
+        core.site.crossings.retry()
+        await core.settle()
+        assert kinds(find(ben.read(), "presence")) == [
+            ("subscribed", ANN, ben.bare, None), (None, ann.jid, ben.bare, None)]  # fmt: skip
 
 
 @in_loop

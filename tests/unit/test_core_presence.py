@@ -409,6 +409,88 @@ async def test_presence_directed_to_a_resource_that_is_gone_is_withdrawn_from_al
 
 
 @in_loop
+async def test_who_was_sent_directed_presence_and_is_gone_is_told_nothing_more_once_it_was_taken_back():
+    """RFC 6121 4.6.1: whoever is sent directed unavailable presence is off the list, connected or not."""
+    async with CoreSite() as core:
+        ann, ben, other = (
+            await core.login("ann", "a"),
+            await core.login("ben", "b"),
+            await core.login("ben", "c"),
+        )
+        ann.send("<presence/>", f"<presence to='{ben.jid}'/>")
+        core.sessions.unbind(ben.resource)
+        ann.send(f"<presence to='{ben.jid}' type='unavailable'/>")
+        other.send("<presence/>")
+        await core.settle()
+        other.raw()
+        ann.send("<presence type='unavailable'/>")
+        await core.settle()
+        assert other.read() == []
+
+
+@in_loop
+async def test_who_was_sent_directed_presence_may_probe_for_it():
+    """RFC 6121 4.6.6: the resource that has it, no other of its account, and only as long as it stands."""
+    async with CoreSite() as core:
+        ann, ben, other = (
+            await core.login("ann", "a"),
+            await core.login("ben", "b"),
+            await core.login("ben", "c"),
+        )
+        ann.send(f"<presence to='{ben.jid}'><show>away</show></presence>")
+        await core.settle()
+        ben.raw()
+        for client in (ben, other):
+            client.send(f"<presence type='probe' to='{ann.jid}' id='p'/>")
+        await core.settle()
+        (answer,) = ben.read()
+        assert (answer.get("type"), answer.get("from"), list(answer)) == (None, ann.jid, [])
+        (answer,) = other.read()
+        assert (answer.get("type"), answer.get("from")) == ("unsubscribed", ANN)
+        ann.send(f"<presence to='{ben.jid}' type='unavailable'/>")
+        await core.settle()
+        ben.raw()
+        ben.send(f"<presence type='probe' to='{ann.jid}' id='p'/>")
+        await core.settle()
+        assert [answer.get("type") for answer in ben.read()] == ["unsubscribed"]
+
+
+@in_loop
+async def test_who_was_sent_directed_presence_may_ask():
+    """RFC 6121 8.5.3.1: a subscription, or directed presence."""
+    async with CoreSite(iq_needs_presence=True) as core:
+        ann, ben, other = (
+            await core.login("ann", "a"),
+            await core.login("ben", "b"),
+            await core.login("ben", "c"),
+        )
+        ann.send(f"<presence to='{ben.jid}'/>")
+        await core.settle()
+        ben.raw()
+        for client in (ben, other):
+            client.send(f"<iq type='get' id='i' to='{ann.jid}'><x xmlns='y'/></iq>")
+        await core.settle()
+        assert [iq.get("from") for iq in ann.read()] == [ben.jid]
+        assert ben.read() == []
+        assert [condition(error) for error in other.read()] == ["service-unavailable"]
+
+
+@in_loop
+async def test_an_error_of_another_server_is_for_the_resource_it_names():
+    """RFC 6121 8.5 as in the tables of `core.delivery`."""
+    async with CoreSite() as core:
+        ann = await core.login("ann", "a")
+        ann.send("<presence/>")
+        await core.settle()
+        ann.raw()
+        core.federate()
+        for to in (ANN, f"{ANN}/gone", ann.jid):
+            core.receive("x@remote.example", f"<presence type='error' to='{to}'/>")
+        await core.settle()
+        assert [error.get("to") for error in ann.read()] == [ann.jid]
+
+
+@in_loop
 async def test_who_does_not_read_and_asks_to_be_told_again_and_again_makes_nothing_grow():
     async with CoreSite(("ann", *TALKATIVE)) as core:
         ann, _ = await among_the_talkative(core)

@@ -8,10 +8,11 @@ import pytest
 
 from tests.unit.core_site import HOST, CoreSite, in_loop
 from tests.xmpp_client import condition
-from xmppd.core.roster import RenderedRosters, Roster
+from xmppd.core.roster import RenderedRosters, Roster, item_xml
 from xmppd.errors import StanzaError
 from xmppd.records import RosterChange, RosterItem
 
+BEN = f"ben@{HOST}"
 QUERY = "{jabber:iq:roster}query"
 ITEM = "{jabber:iq:roster}item"
 
@@ -188,6 +189,20 @@ async def test_requests_to_contacts_are_bounded_too():
 
 
 @pytest.mark.req("6-1.2", "6-25.1")
+@pytest.mark.req("7-21.c")
+@in_loop
+async def test_a_full_roster_keeps_nobody_subscribed():
+    """An item of the state none is two bytes longer than one of the state to."""
+    item = RosterItem(BEN, subscription="to")
+    async with CoreSite(roster_bytes=len(item_xml(item))) as core:
+        core.records.items[1][BEN] = item
+        ann = await core.login("ann")
+        ann.send(f"<presence type='unsubscribe' to='{BEN}'/>")
+        await core.settle()
+        assert not ann.read()
+        assert core.item("ann", BEN).subscription == "none"
+
+
 @pytest.mark.parametrize("whose", ["ben", "nobody"])
 @in_loop
 async def test_the_roster_of_another_is_forbidden_whether_there_is_one_or_not(whose):

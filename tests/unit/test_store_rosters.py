@@ -237,5 +237,13 @@ def test_what_crosses_is_kept_with_one_change_and_goes_with_another(tmp_path: Pa
             assert await rosters.crossings() == [other]
             await store.accounts.delete("alice", DOMAIN)
             assert await rosters.crossings() == []
+            for change in (
+                rosters.put(bob.id, RosterItem(a, ask=True), crossed=3),
+                rosters.remove(bob.id, a, crossed=3),
+            ):
+                with pytest.raises(NoSuchAccount):  # it is from an account that is no more
+                    await change
+            assert (await rosters.load(bob.id)).items == []
+            await rosters.crossed(3)
 
     asyncio.run(main())

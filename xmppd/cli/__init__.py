@@ -8,15 +8,23 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 
+def _open_standard_streams() -> None:
+    """Streams that whoever started us has closed are empty, and nothing else gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+
+
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; `words` are those behind the program's name."""
     import click
 
     from xmppd.cli.commands import xmppd
-    from xmppd.cli.show import complain
+    from xmppd.cli.show import Unwritten, complain
     from xmppd.config import ConfigError
     from xmppd.ops.admin import CommandError, NoServer
 
+    _open_standard_streams()
     status = 0
     try:
         # commands return their exit status, or nothing if all went well
@@ -33,8 +41,10 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         status = 1
     except (KeyboardInterrupt, click.Abort):
         status = 130
-    except BrokenPipeError:
-        # whoever read our output has seen enough; nothing more is written at exit
+    except (BrokenPipeError, Unwritten) as error:
+        # nothing more is written at exit; a broken pipe means that whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, Unwritten):
+            complain(str(error))
         status = 1
     sys.exit(status)

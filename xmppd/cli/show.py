@@ -13,17 +13,27 @@ import click
 as_json = click.option("--json", "as_json", is_flag=True, help="Print data as JSON.")
 
 
+class Unwritten(Exception):
+    """The output cannot be written; the text is one sentence."""
+
+
 def complain(sentence: str) -> None:
-    """One sentence to stderr."""
-    click.echo(f"xmppd: {sentence}", err=True)
+    """One sentence to stderr, on one line whatever it repeats."""
+    click.echo(f"xmppd: {' '.join(sentence.splitlines())}", err=True)
 
 
 def emit(data: Any, wants_json: bool, tell: Callable[[], None]) -> None:
-    """`data` as JSON if that is wanted, else what `tell` prints."""
-    if wants_json:
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
-    else:
-        tell()
+    """`data` as JSON if that is wanted, else what `tell` prints. Raises Unwritten, BrokenPipeError."""
+    try:
+        if wants_json:
+            click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        else:
+            tell()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Unwritten(f"the output cannot be written: {error.strerror}") from error
 
 
 def shown(value: Any) -> str:

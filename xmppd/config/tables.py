@@ -326,7 +326,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     partial_bytes_total: Annotated[
         int,
         setting(
-            "Memory for unfinished stanzas of all streams; beyond it the oldest not logged in goes.",
+            "Memory for unfinished stanzas of all streams; beyond it who holds the most goes.",
             "new-streams",
             ge=MIB,
             le=65_536 * MIB,
@@ -437,7 +437,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     ] = 262_144
     roster_items: Annotated[
         int, setting("Items of one roster; else resource-constraint.", "live", ge=1, le=100_000)
-    ] = 5000
+    ] = 10_000
     roster_cache_bytes: Annotated[
         int,
         setting("Memory for rosters as they are sent; 0: none are kept.", "live", ge=0, le=16_384 * MIB),

@@ -37,7 +37,8 @@ class Records(Protocol):
     ) -> int:
         """Commit one item; the roster's version after it.
 
-        With it: what crosses to other accounts from now on is kept, what has crossed is not kept any more.
+        With it: what crosses to other accounts from now on is kept, what has crossed is not kept any more; if it
+        was not kept, for one of its accounts was deleted, StanzaError item-not-found.
         """
 
     async def remove(

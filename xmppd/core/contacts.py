@@ -8,7 +8,7 @@ takes (`_pass_on`). Each side's roster changes in its own account's queue, after
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from typing import Final
 from xml.sax.saxutils import quoteattr
 
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from xmppd.core import presence
 from xmppd.core.accounts import Account, Refused, owns
 from xmppd.core.presence import presence_xml
 from xmppd.core.push import push as push_to
-from xmppd.core.roster import is_empty, item_xml, moved
+from xmppd.core.roster import item_xml, moved
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.core.subscription import INBOUND, OUTBOUND, SubscriptionType
 from xmppd.core.turn import Turn
@@ -29,6 +29,9 @@ from xmppd.jid import JID
 from xmppd.records import Crossing, RosterItem
 
 SUBSCRIPTION_TYPES = frozenset(OUTBOUND)
+
+_NOBODY: Final = "service-unavailable"  # 7-5.2, 7-8.c: what is asked of a name that is no account
+_DELETED: Final = "item-not-found"  # what the store says of an account that was deleted a moment ago
 
 
 def _nothing() -> None:
@@ -60,7 +63,7 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
         elif type_ == "unsubscribed" and item.approved:
             after = _with_approval(after, approved=False)
         if after != before and not (before is None and after == item):
-            if not is_empty(after):
+            if type_ in ("subscribe", "subscribed"):  # who ends something is never refused
                 account.roster.make_room(after, site.settings)
             if step.passes:
                 crossing = _crossing(site, user, contact, type_, routed, id_)
@@ -74,24 +77,19 @@ def outbound(site: Site, sender: Resource, stanza: Stanza, to: JID, type_: Subsc
             # 3.2.2: first, and while there is somebody to leave: from here on no broadcast reaches the contact
             presence.hide(site, user, contact)
 
-        def then() -> None:
-            if type_ == "subscribed":  # 3.1.5: presence follows the stanza that allows it
-                presence.show(site, user, contact)
-            turn.over()
+        def undelivered(error: StanzaError) -> None:
+            refused(error)
+            # what was opened is closed again (7-5.3), what was settled before stands; nobody denies everything (7-8.c).
+            # What crosses is denied on its way.
+            if type_ == "subscribe" and crossing is None and (after != item or error.condition == _NOBODY):
+                denial = presence_xml("unsubscribed", contact, user, id_)
+                inbound(site, user, contact, "unsubscribed", denial, id_)
 
-        told = undelivered if crossing is None else refused  # what crosses is denied by itself
-        _pass_on(site, user, contact, type_, routed, id_, told, then, crossing)
+        _pass_on(site, user, contact, type_, routed, id_, undelivered, turn.over, crossing)
 
     def refused(error: StanzaError) -> None:
         bounce(sender, stanza, error)
         turn.over()
-
-    def undelivered(error: StanzaError) -> None:
-        refused(error)
-        if type_ == "subscribe":  # 7-5.3: no request stays open
-            inbound(
-                site, user, contact, "unsubscribed", presence_xml("unsubscribed", contact, user, id_), id_
-            )
 
     site.accounts.perform(user, change, refused)
 
@@ -117,6 +115,8 @@ def _pass_on(
         inbound(site, to, from_, type_, stanza, id_, refused, then)
     else:
         site.remote.send(to, stanza, refused)
+        if type_ == "subscribed":
+            presence.show(site, from_, to)
         then()
 
 
@@ -130,26 +130,32 @@ def _crossing(
 def _cross(
     site: Site, crossing: Crossing, refused: Refused = unheard, then: Callable[[], None] = _nothing
 ) -> None:
-    """Bring a stanza to the other account of this server. A request that is refused is denied (7-5.3); anything else
-    is tried again until it is through.
+    """Bring a stanza to the other account of this server, or try again until it is there.
+
+    A request that could not be brought is denied, from then on (7-5.3). If one of the two accounts has been deleted
+    meanwhile, nothing is between them any more.
     """
     to, from_, type_, id_ = JID.kept(crossing.to), JID.kept(crossing.from_), crossing.type, crossing.id
-    stuck = partial(site.crossings.stuck, crossing)
     told = False
+
+    def go() -> None:
+        if told and type_ == "subscribe":
+            denial = presence_xml("unsubscribed", to, from_, id_)
+            inbound(site, from_, to, "unsubscribed", denial, id_, failed, crossing=crossing)
+        else:
+            inbound(site, to, from_, type_, crossing.stanza, id_, failed, then, crossing)
 
     def failed(error: StanzaError) -> None:
         nonlocal told
-        if not told:
-            told = True
+        first, told = not told, True
+        if first:
             refused(error)
-        if type_ == "subscribe":
-            denial = presence_xml("unsubscribed", to, from_, id_)
-            inbound(site, from_, to, "unsubscribed", denial, id_, stuck, crossing=crossing)
+        if error.condition == _DELETED:
+            site.crossings.through(crossing)
+        elif first and type_ == "subscribe":
+            go()
         else:
-            stuck(error)
-
-    def go() -> None:
-        inbound(site, to, from_, type_, crossing.stanza, id_, failed, then, crossing)
+            site.crossings.stuck(crossing)
 
     site.crossings.cross(crossing, go)
 
@@ -185,7 +191,7 @@ def inbound(
     async def change(account: Account | None) -> None:
         if account is None:
             if type_ == "subscribe":
-                refused(StanzaError("service-unavailable"))  # 7-5.2, 7-8.c
+                refused(StanzaError(_NOBODY))
             else:
                 await nothing_changes()
             then()
@@ -231,8 +237,8 @@ def inbound(
             push(site, account, after)
 
         def follow() -> None:
-            if reply == "subscribed":
-                presence.show(site, user, contact)
+            if type_ == "subscribed":
+                presence.show(site, contact, user)  # 3.1.5: behind the stanza that allows it
             elif type_ == "unsubscribe" and item.subscription in ("from", "both"):
                 presence.hide(site, user, contact)
             then()

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from xmppd import clock
 from xmppd.core.subscription import SubscriptionType
-from xmppd.errors import StanzaError
 from xmppd.events import count
 from xmppd.jid import JID
 from xmppd.records import Crossing
@@ -56,7 +55,7 @@ class Crossings:
         else:
             del self._queues[_pair(crossing)]
 
-    def stuck(self, crossing: Crossing, _error: StanzaError) -> None:
+    def stuck(self, crossing: Crossing) -> None:
         """The other side could not commit it: see `retry`."""
         count("subscriptions_stuck")
         self._stuck.add(_pair(crossing))

@@ -15,7 +15,7 @@ from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, in_block_list, separated, show_presence
 from xmppd.core.accounts import Account, Audience, Refused
 from xmppd.core.activity import STATUS_CHARACTERS
-from xmppd.core.delivery import Fate, Form, State
+from xmppd.core.delivery import Fate, Form, State, form
 from xmppd.core.site import Site, bounce, unheard
 from xmppd.errors import StanzaError
 from xmppd.events import limited
@@ -223,10 +223,10 @@ def probe(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
     account: Account = sender.account.account
     if to.domain in site.hosts:
         if to.local is not None:
-            answer_probe(site, user, to, stanza.id, sender)
+            answer_probe(site, sender.jid, to, stanza.id, sender)
     elif account.roster.sees(to.bare):
         site.remote.send(to, presence_xml("probe", user, to, stanza.id), unheard)
-    elif sender.directed is not None and (to in sender.directed or to.bare in sender.directed):
+    elif shows_itself_to(sender, to):
         # a room, for instance: it knows the full address, and nobody else is told of it
         site.remote.send(to, presence_xml("probe", sender.jid, to, stanza.id), unheard)
 
@@ -254,11 +254,7 @@ def answer_probe(site: Site, prober: JID, asked: JID, id_: str | None, to: Resou
             return  # XEP-0191 3.3
         if account is None or not (account.shows_to(prober.bare) or prober.bare == contact):
             resource = site.table.full(asked.norm)
-            if (
-                resource is not None
-                and resource.directed is not None
-                and (prober in resource.directed or prober.bare in resource.directed)
-            ):
+            if resource is not None and shows_itself_to(resource, prober):
                 to.send(presence_xml(None, asked, prober, id_))  # 4.6.6: that it is there, and no more
             else:
                 to.send(presence_xml("unsubscribed", contact, prober, id_))  # 8-9.a
@@ -302,7 +298,8 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
             return
         sender.directed[at] = None
     elif sender.directed is not None:
-        sender.directed.pop(at, None)
+        for each in (to, at):  # 4.6.1: also who was there when it was sent, and is gone
+            sender.directed.pop(each, None)
 
     def refused(error: StanzaError) -> None:
         if sender.directed is not None:
@@ -311,6 +308,11 @@ def direct(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
 
     # 5-2.a: 'to' as it was written
     _pass_on(site, to, stanza.render(from_=sender.jid.wire, lang=sender.lang), sender.jid, refused)
+
+
+def shows_itself_to(resource: Resource, other: JID) -> bool:
+    """Whether the resource has sent directed presence to an address, or to its account, and not taken it back."""
+    return resource.directed is not None and (other in resource.directed or other.bare in resource.directed)
 
 
 def end_directed(site: Site, user: JID, told: Container[bytes], blocked: frozenset[bytes]) -> None:
@@ -330,15 +332,18 @@ def _pass_on(site: Site, to: JID, stanza: bytes, from_: JID, refused: Refused = 
         site.remote.send(to, stanza, refused)
 
 
-def deliver(site: Site, to: JID, stanza: bytes, from_: JID) -> None:
-    """RFC 6121 8.5: a full address that is connected, else all available resources of the account; XEP-0191 3.3."""
+def deliver(site: Site, to: JID, stanza: bytes, from_: JID, what: str = "presence") -> None:
+    """RFC 6121 8.5: a full address that is connected, else all available resources of the account; XEP-0191 3.3.
+
+    `what`: "presence" of no type or unavailable, or "presence error".
+    """
     account = site.accounts.get(to.bare)
     if account is not None and account.blocks(from_):
         return
     resource = site.table.full(to.norm)
     if resource is not None:
         tell([resource], stanza)
-    elif _counts_as(site, to).is_bare:
+    elif site.settings.delivery[what, form(to, None), State.AVAILABLE] is not Fate.DROP:
         tell(available(site, to.bare), stanza)
 
 

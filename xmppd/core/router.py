@@ -96,8 +96,10 @@ class Router:
             contacts.receive(self.site, from_, to, subscription_type, stanza)
         elif type_ == "probe":
             presence.receive_probe(self.site, from_, to, stanza.id)
-        elif type_ in BROADCAST_TYPES or type_ == "error":
+        elif type_ in BROADCAST_TYPES:
             presence.deliver(self.site, to, stanza.render(from_=from_.wire), from_)
+        elif type_ == "error":
+            presence.deliver(self.site, to, stanza.render(from_=from_.wire), from_, "presence error")
 
     # IQ (RFC 6120 8.2.3, 10.3.3, RFC 6121 8.5)
 
@@ -138,7 +140,7 @@ class Router:
         ]
         if fate is Fate.DELIVER and match is not None:
             needs_presence = self.site.table.iq_needs_presence or stanza.child(0) == iq.LAST_ACTIVITY
-            if asks and needs_presence and not self._shares_presence(match, own):
+            if asks and needs_presence and not self._shares_presence(match, sender.jid):
                 raise StanzaError("service-unavailable")  # RFC 6121 8.5.3.1
             match.relay(stanza, sender)
         elif fate is Fate.ANSWER:
@@ -154,8 +156,10 @@ class Router:
 
     def _shares_presence(self, resource: Resource, asker: JID) -> bool:
         bare = resource.jid.bare
+        if bare == asker.bare or presence.shows_itself_to(resource, asker):
+            return True
         account = self.site.accounts.get(bare)
-        return bare == asker or (account is not None and account.shows_to(asker))
+        return account is not None and account.shows_to(asker.bare)
 
     def _check_domain(self, to: JID) -> None:
         if to.domain not in self.site.hosts:

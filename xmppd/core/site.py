@@ -38,7 +38,7 @@ class CoreSettings:
     directed_presences: int = 1000
     kept_requests: int = 50
     kept_request_bytes: int = 4096
-    roster_items: int = 5000
+    roster_items: int = 10_000
     roster_name_bytes: int = 1024
     roster_groups: int = 64
     roster_bytes: int = 786_432

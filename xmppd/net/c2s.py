@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from xmppd._fast.conn import Conn, Handler
 from xmppd._fast.reader import Limits, Stanza, StreamHeader, StreamReader
 from xmppd._fast.route import Resource, RouteTable
 from xmppd._fast.tls import TLSContext
-from xmppd._fast.wire import Allowance, Wire
+from xmppd._fast.wire import Allowance, Wire, heaviest
 from xmppd.address import address_group
 from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.events import LIMITS, count, fields, limited
@@ -98,13 +98,16 @@ class Service:
         auth: Authenticator,
         core: Core,
         wheel: Wheel,
+        open_connections: Callable[[], list[Conn]],
     ) -> None:
+        """`open_connections` lists the connections of the process, ours among them."""
         self.policy = policy
         self.contexts = contexts
         self.default_context = default_context
         self.auth = auth
         self.core = core
         self.wheel = wheel
+        self._open_connections = open_connections
         self.connections = 0
         self.waiting: dict[Session, asyncio.Task[None]] = {}  # for an answer to a session's question
         self.unauthenticated: dict[Session, None] = {}  # oldest first
@@ -158,44 +161,41 @@ class Service:
         if self._empty is not None and not self.connections:
             self._empty.set()
 
-    def partial_over(self, latest: Session) -> None:
-        """Unfinished stanzas hold too much memory: the oldest of those not logged in goes, or else `latest`."""
-        held = (session for session in self.unauthenticated if session.wire.reader.pending_bytes)
-        session = next(held, latest)
+    def partial_over(self) -> bool:
+        """Unfinished stanzas hold too much memory: who holds the most goes. False if nobody holds any."""
+        session: Session | None = heaviest(self._open_connections())
+        if session is None:
+            return False
         session.wire.give_up()
         session.stream_error(StreamError("resource-constraint", app="partial_bytes_total"))
+        return True
 
-    def end(
-        self, account: JID, error: StreamError, failure: SaslFailure, connections: Iterable[Conn]
-    ) -> None:
-        """End every stream of an account among `connections`, and let whoever is logging in fail.
+    def end(self, account: JID, error: StreamError, failure: SaslFailure) -> None:
+        """End every stream of an account, and let whoever is logging in fail.
 
         What comes behind our closing tag does not count either: there may be a new account of that name by then.
         """
-        for session in self._all(connections):
+        for session in self._all():
             if session.stream.speaks_for(account):
                 session.close(error)
                 session.disown()
             else:
                 session.stream.revoke(account, failure)
 
-    async def shut_down(self, connections: Callable[[], Iterable[Conn]]) -> None:
-        """End every stream with system-shutdown; returns when all have ended, at most after the close time-out.
-
-        `connections` lists the open connections, ours among them.
-        """
+    async def shut_down(self) -> None:
+        """End every stream with system-shutdown; returns when all have ended, at most after the close time-out."""
         self._empty = asyncio.Event()
-        for session in self._all(connections()):
+        for session in self._all():
             session.close(StreamError("system-shutdown"))
         if self.connections:
             try:
                 await asyncio.wait_for(self._empty.wait(), self.policy.times.close_s + 2 * TICK_S)
             except TimeoutError:
-                for session in self._all(connections()):
+                for session in self._all():
                     session.wire.conn.abort()
 
-    def _all(self, connections: Iterable[Conn]) -> list[Session]:
-        wires = [conn.handler for conn in connections if isinstance(conn.handler, Wire)]
+    def _all(self) -> list[Session]:
+        wires = [conn.handler for conn in self._open_connections() if isinstance(conn.handler, Wire)]
         return [wire.session for wire in wires if wire.session is not None and wire.session.service is self]
 
 
@@ -322,9 +322,9 @@ class Session(Deadline):
         """Go on."""
         self.wire.release()
 
-    def partial_over(self) -> None:
-        """All unfinished stanzas together hold too much memory."""
-        self.service.partial_over(self)
+    def partial_over(self) -> bool:
+        """All unfinished stanzas together hold too much memory; whether somebody's are given up for it."""
+        return self.service.partial_over()
 
     # what the core and the service call
 
@@ -460,7 +460,7 @@ class Session(Deadline):
             count(counter)
         if log.isEnabledFor(logging.INFO):
             log.info(action.event, extra=self._fields(**action.fields))
-        if action.event in act.BAD_INPUT and action.fields.get("condition") not in act.OUR_CONDITIONS:
+        if action.bad_input:
             # of all peers together: once for each kind and `log.repeat_s`, with how often it came
             told = {name: action.fields[name] for name in ("condition", "text") if name in action.fields}
             log.warning("bad input", extra=fields(kind=action.event, **told))

@@ -44,6 +44,13 @@ WARNABLES: Final[dict[str, Warnable]] = {
             "Look at the disk of the data directory: free space, permissions, errors in the kernel's log.",
         ),
         Warnable(
+            "store-unreadable",
+            "Some of the store cannot be read",
+            "high",
+            "Look at the disk of the data directory; if the database file is damaged, put a backup in its place.",
+            depends_on=("store-failing",),
+        ),
+        Warnable(
             "store-slow",
             "Writes wait long for the disk",
             "medium",

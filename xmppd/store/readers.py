@@ -56,6 +56,9 @@ class Readers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._depth = 0
         self._closed = False
+        self.fault: tuple[str, float] | None = (
+            None  # what the last read that failed has met, and when (monotonic)
+        )
         connections = [connect() for _ in range(threads)]
         self._threads = [
             threading.Thread(target=self._run, args=(each,), name=f"store-reader-{n}", daemon=True)
@@ -183,8 +186,8 @@ class Readers:
                 connection.execute("ROLLBACK")  # nothing was written; ends the snapshot
         return outcomes
 
-    @staticmethod
     def _done(
+        self,
         connection: sqlite3.Connection,
         future: asyncio.Future[Any],
         work: Callable[[sqlite3.Connection], Any],
@@ -194,4 +197,7 @@ class Readers:
                 connection.execute("BEGIN")
             return future, work(connection), None
         except Exception as error:
-            return future, None, explain(error)
+            told = explain(error)
+            if told is not error:
+                self.fault = str(told), clock.monotonic_s()
+            return future, None, told

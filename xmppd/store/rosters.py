@@ -83,7 +83,8 @@ class Rosters:
         """Store the item in the place of what was known of that contact; the roster's version after it.
 
         The version is a new one exactly if clients can see a difference. In the same transaction `crossing` is kept,
-        and what has the key `crossed` no longer.
+        and what has the key `crossed` no longer. If that was not kept any more one of its accounts has been removed:
+        NoSuchAccount, and nothing has changed.
         Raises RosterFull (a new item beyond `max_items`, not listed ones counted), NoSuchAccount, StoreError.
         """
 
@@ -139,7 +140,7 @@ class Rosters:
 
     async def crossed(self, key: int) -> None:
         """One of them has changed nothing on the other side. Raises StoreError."""
-        await self._writer.transact(lambda connection: _cross(connection, (), key))
+        await self._writer.submit(_CROSSED, (key,))
 
     async def changes(self, account_id: int, since: int) -> list[RosterChange] | None:
         """What clients have not seen that know version `since`, oldest first (RFC 6121 2.6.3).
@@ -177,6 +178,8 @@ _FIND = """SELECT id, version,
         EXISTS (SELECT 1 FROM offline o WHERE o.account_id = a.id),
         EXISTS (SELECT 1 FROM blocked b WHERE b.account_id = a.id)
     FROM account a JOIN roster r ON r.account_id = a.id WHERE domain = ? AND local = ?"""
+
+_CROSSED = "DELETE FROM crossing WHERE key = ?"
 
 _COLUMNS = "contact, name, subscription, ask, pending_in, approved, groups, listed"
 
@@ -281,8 +284,8 @@ def _cross(connection: sqlite3.Connection, crossing: Iterable[Crossing], crossed
         "INSERT INTO crossing (key, recipient, sender, type, stanza, id) VALUES (?, ?, ?, ?, ?, ?)",
         [(each.key, each.to, each.from_, each.type, each.stanza, each.id) for each in crossing],
     )
-    if crossed is not None:
-        connection.execute("DELETE FROM crossing WHERE key = ?", (crossed,))
+    if crossed is not None and not connection.execute(_CROSSED, (crossed,)).rowcount:
+        raise NoSuchAccount("one of the two accounts is gone")
 
 
 def forget_crossings(connection: sqlite3.Connection, account: str) -> None:

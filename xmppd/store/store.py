@@ -192,6 +192,14 @@ class Store:
             return StoreHealth(ok=True)
         return StoreHealth(ok=False, problem=fault.text, since_s=clock.monotonic_s() - fault.since_s)
 
+    def unreadable(self, within_s: float) -> str | None:
+        """What a read has met that failed within the last seconds; None if none has.
+
+        It says nothing of others: one page of the file may be damaged.
+        """
+        fault = self._readers.fault
+        return fault[0] if fault is not None and clock.monotonic_s() - fault[1] < within_s else None
+
     async def probe(self) -> None:
         """Write something and take it back, to see whether a fault has passed. Raises StoreError."""
 
