@@ -389,7 +389,7 @@ class Session:
             raise Over
         if header.declared.get("") != CLIENT and not self.has("any content namespace is served"):
             self.error("invalid-namespace")
-        if element.get("to") != DOMAIN and not self.has("any host is served"):
+        if (element.get("to") or "").lower() != DOMAIN and not self.has("any host is served"):
             self.error("host-unknown")
         if element.get("version") != "1.0" and not self.has("any version is served"):
             self.error("unsupported-version")
@@ -574,6 +574,7 @@ class Session:
             return
         try:
             _, name, password = base64.b64decode(element.text).decode().split("\0")
+            name = name.lower()
         except ValueError:
             self.say(f"<failure xmlns='{SASL}'><malformed-request/></failure>")
             return
