@@ -12,7 +12,7 @@ from typing import Any, Final
 COUNTERS: Final[dict[str, str]] = {
     "connections_accepted": "connections accepted by a listener",
     "connections_refused_address": "connections refused: too many from one address",
-    "connections_refused_unauthenticated": "connections refused: too many that are not logged in",
+    "connections_refused_unauthenticated": "connections refused or put out: too many that are not logged in",
     "accepts_paused": "times accepting paused because descriptors or memory ran out",
     "handshakes_failed": "TLS handshakes that failed",
     "handshakes_refused": "TLS handshakes refused because too many waited for a worker",
