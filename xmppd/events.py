@@ -17,6 +17,7 @@ COUNTERS: Final[dict[str, str]] = {
     "handshakes_failed": "TLS handshakes that failed",
     "handshakes_refused": "TLS handshakes refused because too many waited for a worker",
     "handshakes_timeout": "TLS handshakes that took too long",
+    "starttls_refused": "STARTTLS requests answered with <failure/>: malformed, repeated, or no certificate to be used",
     "logins": "successful authentications",
     "logins_failed": "failed authentications",
     "logins_deferred": "PLAIN attempts refused because too many are being checked for the address",

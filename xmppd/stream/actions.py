@@ -133,7 +133,7 @@ NOTES: Final[dict[str, str | None]] = {
     "bind refused": None,
     "stream error sent": "stream_errors",
     "stream error received": None,
-    "starttls refused": None,
+    "starttls refused": "starttls_refused",
     "negotiation timeout": "streams_negotiation_timeout",
     "stream closed": None,
     "connection lost": None,
