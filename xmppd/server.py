@@ -207,6 +207,7 @@ class Server:
                 self.auth,
                 Core(self.site, Router(self.site, _routes()), self.sessions),
                 self.wheel,
+                self.net.connections,
             )
             contacts.resume(self.site, await self.store.rosters.crossings())
             self._listen()
@@ -425,7 +426,7 @@ class Server:
         for _, opened in self.listeners:
             opened.close()
         self.sessions.withdraw()
-        await self.c2s.shut_down(self.net.connections)
+        await self.c2s.shut_down()
         self.site.offline.remove_delivered()
         self.site.crossings.retry()
         await self.site.drain()

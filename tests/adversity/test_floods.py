@@ -66,6 +66,30 @@ def test_unauthenticated_connections_are_limited(make_site):
         assert site.status["counters"]["connections_refused_unauthenticated"] >= 1
 
 
+def test_a_few_addresses_do_not_keep_everybody_else_out(make_site):
+    """When all places are taken, a place of those who have several is for who has none."""
+    site = make_site("[limits]\nunauthenticated_connections = 3\n")
+    with contextlib.ExitStack() as stack:
+
+        def connect(source):
+            sock = socket.create_connection(site.address(), timeout=5, source_address=(source, 0))
+            return stack.enter_context(sock)
+
+        held = [connect("127.0.0.2") for _ in range(3)]
+        assert waits_for(lambda: site.status["unauthenticated"] == 3)
+        with site.login("alice") as alice:
+            assert held[0].recv(1) == b""  # the oldest
+            assert alice.fence() == []
+        connect("127.0.0.3"), connect("127.0.0.4")
+        assert held[1].recv(1) == b""
+        # the last one of an address stays, and whoever has a place gets no second one
+        assert connect("127.0.0.4").recv(1) == b""
+        assert connect("127.0.0.5").recv(1) == b""
+        held[2].sendall(b"<")
+        assert site.status["counters"]["connections_refused_unauthenticated"] == 4
+        assert site.status["unauthenticated"] == 3
+
+
 @pytest.mark.req("4-6.x1")
 def test_sessions_of_one_account_are_limited(make_site):
     site = make_site("[limits]\nsessions_per_account = 2\n")
@@ -200,27 +224,25 @@ def test_half_open_sockets_do_not_hold_places_for_ever(make_site):
 
 
 def test_unfinished_stanzas_of_all_together_are_limited(make_site):
-    """The oldest connection that is not logged in goes, and what it held with it; then whoever passes the limit."""
+    """Who holds the most goes, whoever passes the limit; what others have begun they can end."""
     site = make_site(
-        "[limits]\npartial_bytes_total = 1048576\nbytes_per_s = 1000000000\nstanza_bytes = 1000000\n"
-        "output_bytes = 1000000\n[stream]\nclose_timeout_s = 30\n",
-        users=("alice", "bob", "eve"),
+        "[limits]\npartial_bytes_total = 1048576\nbytes_per_s = 1000000000\nstanza_bytes = 600000\n"
+        "sessions_per_account = 64\n[stream]\nclose_timeout_s = 30\n",
     )
-    with (
-        site.login("alice") as first,
-        site.connect() as slow,
-        site.login("eve") as greedy,
-        site.login("bob") as bob,
-    ):
+    with site.login("alice") as greedy, site.connect() as slow, contextlib.ExitStack() as stack:
         slow.open()
-        slow.send("<auth")
-        first.send("<message><body>" + "x" * 900_000)
-        bob.fence()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            greedy.send("<message><body>" + "x" * 900_000)
-        assert condition(slow.next()) == "resource-constraint"
-        assert slow.read_to_end() == b""
-        assert slow.received.endswith(b"</stream:stream>")
-        # one of the two who fill it, or both: of the first not all may have been read before the other's
-        assert waits_for(lambda: site.status["counters"]["partial_bytes_evicted"] in (2, 3))
-        assert bob.fence() == []
+        slow.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'")
+        greedy.send("<message><body>" + "x" * 500_000)
+        modest = []
+        while not site.status["counters"]["partial_bytes_evicted"]:
+            modest.append(stack.enter_context(site.login("bob")))
+            modest[-1].send("<iq type='get' id='mine'><ping xmlns='urn:xmpp:ping'>" + " " * 16_000)
+        assert condition(greedy.next()) == "resource-constraint"
+        assert greedy.read_to_end() == b""
+        assert greedy.received.endswith(b"</stream:stream>")
+        for each in modest:
+            each.send("</ping></iq>")
+            assert each.until("iq", id="mine") is not None
+        slow.send("/>")
+        assert slow.next().tag.endswith("}proceed")
+        assert site.status["counters"]["partial_bytes_evicted"] == 1

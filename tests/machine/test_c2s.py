@@ -1044,6 +1044,33 @@ def test_the_connection_breaks() -> None:
     assert wire.stream.stanza(element(MESSAGE)) == []
 
 
+# --- whose fault it is ---
+
+
+def blamed(wire: Wire) -> list[tuple[str, str | None]]:
+    """What the log calls bad input: event and condition."""
+    return [(note.event, note.fields.get("condition")) for note in wire.of(Note) if note.bad_input]
+
+
+@pytest.mark.parametrize("condition", [*PUSHED, "not-authorized"])
+def test_what_is_asked_for_is_nobodys_bad_input(condition: str) -> None:
+    """An administrator disables an account, say: no stranger is to be looked for."""
+    wire = Wire().opened()
+    wire.perform(wire.stream.close(StreamError(condition)))
+    ended(wire, condition)
+    assert blamed(wire) == []
+
+
+def test_bad_input_is_told_as_such_and_once() -> None:
+    wire = Wire().opened().feed(b"<message>&custom;</message>")
+    assert blamed(wire) == [("stream error sent", "restricted-xml")]
+    wire = Wire().at_login()
+    wire.perform(wire.stream.timeout("negotiation"))
+    assert blamed(wire) == [("negotiation timeout", None)]
+    wire = Wire().at_login().feed(plain(password="wrong"))
+    assert blamed(wire) == [("login failed", "not-authorized")]
+
+
 # --- size ---
 
 

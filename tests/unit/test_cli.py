@@ -314,7 +314,7 @@ def test_check_shows_all_that_is_wrong_at_once(site: Path, call: Call) -> None:
     (site.parent / "tls" / "localhost.key").unlink()
     site.write_text(
         site.read_text()
-        + '[sasl]\nretries = 1\nmechanisms = ["SCRAM-SHA-1"]\n[net]\ndcsp = 1\n[store]\nreaders = 99\n'
+        + '[sasl]\nretries = 1\nmechanisms = ["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"]\n[net]\ndcsp = 1\n[store]\nreaders = 99\n'
     )
     done = call("-c", site, "check", "--json")
     assert done.status == 1

@@ -5,6 +5,7 @@ from xmppd._fast.reader import StreamReader
 from xmppd._fast.route import Resource, RouteTable
 
 def tick(now: int) -> None: ...
+def heaviest(connections: list[Conn]) -> Any: ...
 
 class Allowance:
     partial_bytes_total: int

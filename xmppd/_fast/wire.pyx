@@ -5,6 +5,8 @@ session's method: `header`, `stanza`, `stream_close`, `stream_error`, `tls_open`
 `partial_over`. While the session waits for an answer (`hold`) nothing is read or parsed; `release` goes on.
 """
 
+from libc.stdint cimport uint32_t
+
 from xmppd._fast.conn cimport Conn, Handler
 from xmppd._fast.reader cimport (
     EV_MORE,
@@ -26,6 +28,21 @@ def tick(unsigned int now):
     """Set the coarse clock, in ticks, by which activity and allowances are counted."""
     global _now
     _now = now
+
+
+def heaviest(list connections not None):
+    """The session among those of `connections` whose unread input takes the most memory; None if none takes any."""
+    cdef Conn conn
+    cdef Wire wire
+    cdef uint32_t most = 0
+    cdef object found = None
+    for conn in connections:
+        if isinstance(conn.handler, Wire):
+            wire = <Wire> conn.handler
+            if wire.reader.own_cap > most and wire.session is not None:
+                most = wire.reader.own_cap
+                found = wire.session
+    return found
 
 
 cdef class Allowance:
@@ -182,9 +199,9 @@ cdef class Wire(Handler):
         cdef unsigned int ticks
         cdef double wait_bytes, wait_stanzas
         if allowance.partial_bytes_total and self.session is not None:
-            # each time one stream gives back what it holds, at last this one
-            while <size_t> partial_bytes() > allowance.partial_bytes_total and not self._deaf:
-                self.session.partial_over()
+            # each time one stream gives back what it holds
+            while <size_t> partial_bytes() > allowance.partial_bytes_total and self.session.partial_over():
+                pass
         if self._filled != _now:
             ticks = _now - self._filled
             self._filled = _now

@@ -260,7 +260,9 @@ def _accounts(lines: Iterable[str], domains: tuple[str, ...]) -> tuple[Account, 
     from xmppd.conformance.subject import Account
 
     found = tuple(Account.parse(line.strip()) for line in lines)
-    for account in found:
+    for number, account in enumerate(found):
+        if account.jid in {each.jid for each in found[:number]}:
+            raise ValueError(f"{account.jid} is given twice")
         if domains and account.domain not in domains:
             raise ValueError(f"{account.jid} is of none of the domains {', '.join(domains)}")
     return found

@@ -74,6 +74,14 @@ class Subject:
         self.ca_file = facts.ca_file
         self.system, self.version = facts.system, facts.version
 
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where clients connect, as it was given, each once."""
+        found = [(host, self.port) for host in (self.host, *self.more_hosts)]
+        if self.port6 is not None:
+            found.append(("::1", self.port6))
+        return list(dict.fromkeys(found))
+
     def is_reached(self, over: socket.AddressFamily) -> bool:
         """Whether there is an address of this version of IP."""
         try:

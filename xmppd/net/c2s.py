@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, Final, Protocol
 
 from xmppd._fast.conn import Conn, Handler
 from xmppd._fast.reader import Limits, Stanza, StreamHeader, StreamReader
 from xmppd._fast.route import Resource, RouteTable
 from xmppd._fast.tls import TLSContext
-from xmppd._fast.wire import Allowance, Wire
+from xmppd._fast.wire import Allowance, Wire, heaviest
 from xmppd.address import address_group
 from xmppd.errors import SaslFailure, StanzaError, StreamError
 from xmppd.events import LIMITS, count, fields, limited
@@ -25,6 +26,8 @@ from xmppd.stream import actions as act
 from xmppd.stream.c2s import C2SSettings, C2SStream, HostFacts
 
 log = logging.getLogger("xmppd.net.c2s")
+
+LOOKED_AT: Final = 64  # of the oldest connections not logged in, for one that may have to go
 
 
 class Authenticator(Protocol):
@@ -98,13 +101,16 @@ class Service:
         auth: Authenticator,
         core: Core,
         wheel: Wheel,
+        open_connections: Callable[[], list[Conn]],
     ) -> None:
+        """`open_connections` lists the connections of the process, ours among them."""
         self.policy = policy
         self.contexts = contexts
         self.default_context = default_context
         self.auth = auth
         self.core = core
         self.wheel = wheel
+        self._open_connections = open_connections
         self.connections = 0
         self.waiting: dict[Session, asyncio.Task[None]] = {}  # for an answer to a session's question
         self.unauthenticated: dict[Session, None] = {}  # oldest first
@@ -124,17 +130,34 @@ class Service:
             return None
         if len(self.unauthenticated) >= caps.unauthenticated:
             limited("unauthenticated_connections")
+            other = None if source.waiting else self._one_of_several()
+            if other is None:
+                log.warning(
+                    "connection refused", extra=fields(peer=conn.peer, limit="unauthenticated_connections")
+                )
+                return None
             log.warning(
-                "connection refused", extra=fields(peer=conn.peer, limit="unauthenticated_connections")
+                "connection put out",
+                extra=fields(peer=other.wire.conn.peer, limit="unauthenticated_connections"),
             )
-            return None
+            self.waits_no_more(other)
+            other.wire.conn.abort()
         count("connections_accepted")
         session = Session(self, conn, source)
         self._sources[group] = source
         source.connections += 1
+        source.waiting += 1
         self.connections += 1
         self.unauthenticated[session] = None
         return session.wire
+
+    def _one_of_several(self) -> Session | None:
+        """The oldest session that is not logged in and not the only such one of its address.
+
+        It goes for one of another address: a few that take all places keep nobody out but themselves.
+        """
+        oldest = islice(self.unauthenticated, LOOKED_AT)
+        return next((session for session in oldest if session.source.waiting > 1), None)
 
     def select(self, conn: Conn, sni: str | None) -> TLSContext | None:
         """The certificate for a ClientHello: its server name, else the `to` of the header before (3-4.2).
@@ -148,9 +171,15 @@ class Service:
 
     # what sessions call
 
+    def waits_no_more(self, session: Session) -> None:
+        """A session is logged in, or ends."""
+        if session in self.unauthenticated:
+            del self.unauthenticated[session]
+            session.source.waiting -= 1
+
     def forget(self, session: Session) -> None:
         """The connection of a session has ended."""
-        self.unauthenticated.pop(session, None)
+        self.waits_no_more(session)
         self.connections -= 1
         session.source.connections -= 1
         if not session.source.connections:
@@ -158,55 +187,53 @@ class Service:
         if self._empty is not None and not self.connections:
             self._empty.set()
 
-    def partial_over(self, latest: Session) -> None:
-        """Unfinished stanzas hold too much memory: the oldest of those not logged in goes, or else `latest`."""
-        held = (session for session in self.unauthenticated if session.wire.reader.pending_bytes)
-        session = next(held, latest)
+    def partial_over(self) -> bool:
+        """Unfinished stanzas hold too much memory: who holds the most goes. False if nobody holds any."""
+        session: Session | None = heaviest(self._open_connections())
+        if session is None:
+            return False
         session.wire.give_up()
         session.stream_error(StreamError("resource-constraint", app="partial_bytes_total"))
+        return True
 
-    def end(
-        self, account: JID, error: StreamError, failure: SaslFailure, connections: Iterable[Conn]
-    ) -> None:
-        """End every stream of an account among `connections`, and let whoever is logging in fail.
+    def end(self, account: JID, error: StreamError, failure: SaslFailure) -> None:
+        """End every stream of an account, and let whoever is logging in fail.
 
         What comes behind our closing tag does not count either: there may be a new account of that name by then.
         """
-        for session in self._all(connections):
+        for session in self._all():
             if session.stream.speaks_for(account):
                 session.close(error)
                 session.disown()
             else:
                 session.stream.revoke(account, failure)
 
-    async def shut_down(self, connections: Callable[[], Iterable[Conn]]) -> None:
-        """End every stream with system-shutdown; returns when all have ended, at most after the close time-out.
-
-        `connections` lists the open connections, ours among them.
-        """
+    async def shut_down(self) -> None:
+        """End every stream with system-shutdown; returns when all have ended, at most after the close time-out."""
         self._empty = asyncio.Event()
-        for session in self._all(connections()):
+        for session in self._all():
             session.close(StreamError("system-shutdown"))
         if self.connections:
             try:
                 await asyncio.wait_for(self._empty.wait(), self.policy.times.close_s + 2 * TICK_S)
             except TimeoutError:
-                for session in self._all(connections()):
+                for session in self._all():
                     session.wire.conn.abort()
 
-    def _all(self, connections: Iterable[Conn]) -> list[Session]:
-        wires = [conn.handler for conn in connections if isinstance(conn.handler, Wire)]
+    def _all(self) -> list[Session]:
+        wires = [conn.handler for conn in self._open_connections() if isinstance(conn.handler, Wire)]
         return [wire.session for wire in wires if wire.session is not None and wire.session.service is self]
 
 
 class Source:
-    """Where connections come from: an IPv4 address or an IPv6 /64, and how many it has open."""
+    """Where connections come from: an IPv4 address or an IPv6 /64; how many it has open, and not logged in."""
 
-    __slots__ = ("connections", "group")
+    __slots__ = ("connections", "group", "waiting")
 
     def __init__(self, group: str) -> None:
         self.group = group
         self.connections = 0
+        self.waiting = 0
 
 
 class ChannelBindings(Mapping[str, bytes]):
@@ -322,9 +349,9 @@ class Session(Deadline):
         """Go on."""
         self.wire.release()
 
-    def partial_over(self) -> None:
-        """All unfinished stanzas together hold too much memory."""
-        self.service.partial_over(self)
+    def partial_over(self) -> bool:
+        """All unfinished stanzas together hold too much memory; whether somebody's are given up for it."""
+        return self.service.partial_over()
 
     # what the core and the service call
 
@@ -408,7 +435,7 @@ class Session(Deadline):
         )
 
     def _authenticated(self, action: act.Authenticated) -> None:
-        self.service.unauthenticated.pop(self, None)
+        self.service.waits_no_more(self)
         self.wire.reader.set_limits(self.service.policy.limits)
 
     def _bind(self, action: act.Bind) -> None:
@@ -460,7 +487,7 @@ class Session(Deadline):
             count(counter)
         if log.isEnabledFor(logging.INFO):
             log.info(action.event, extra=self._fields(**action.fields))
-        if action.event in act.BAD_INPUT and action.fields.get("condition") not in act.OUR_CONDITIONS:
+        if action.bad_input:
             # of all peers together: once for each kind and `log.repeat_s`, with how often it came
             told = {name: action.fields[name] for name in ("condition", "text") if name in action.fields}
             log.warning("bad input", extra=fields(kind=action.event, **told))

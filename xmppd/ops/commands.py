@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from xmppd import __version__
-from xmppd._fast.conn import NetLoop
 from xmppd._fast.jid import cache_info
 from xmppd._fast.route import Resource
 from xmppd.auth import LocalAuth
@@ -37,7 +36,6 @@ class Running(Protocol):
     site: Site
     sessions: Sessions
     c2s: Service
-    net: NetLoop
     health: Health
 
     def figures(self) -> dict[str, Any]:
@@ -79,7 +77,7 @@ class _Live:
         for resource in resources:
             self._server.sessions.end(resource, error)
         # whoever has logged in and not bound yet, or is logging in, was let in by what was true before
-        self._server.c2s.end(account, error, failure, self._server.net.connections())
+        self._server.c2s.end(account, error, failure)
         return len(resources)
 
     async def removed(self, account: JID, deleted: Deleted) -> None:

@@ -100,10 +100,14 @@ class Disconnect(Struct, frozen=True, gc=False):
 
 
 class Note(Struct, frozen=True, gc=False):
-    """Something worth a log line: `event` is one of NOTES, `fields` never hold a password or a body."""
+    """Something worth a log line: `event` is one of NOTES, `fields` never hold a password or a body.
+
+    `bad_input`: it is a peer's fault, or a stranger's attempt.
+    """
 
     event: str
     fields: Mapping[str, Any]
+    bad_input: bool = False
 
 
 Action: TypeAlias = (
@@ -129,25 +133,11 @@ NOTES: Final[dict[str, str | None]] = {
     "bind refused": None,
     "stream error sent": "stream_errors",
     "stream error received": None,
-    "starttls refused": None,
+    "starttls refused": "starttls_refused",
     "negotiation timeout": "streams_negotiation_timeout",
     "stream closed": None,
     "connection lost": None,
 }
-
-# the events that are a peer's fault, or a stranger's attempt
-BAD_INPUT: Final = frozenset({"login failed", "stream error sent", "starttls refused", "negotiation timeout"})
-# what we say of ourselves, or of two streams of one user
-OUR_CONDITIONS: Final = frozenset(
-    {
-        "conflict",
-        "connection-timeout",
-        "internal-server-error",
-        "reset",
-        "system-shutdown",
-        "temporary-auth-failure",
-    }
-)
 
 
 class TLSFacts(Struct, frozen=True, gc=False):

@@ -353,7 +353,8 @@ class C2SStream:
 
     def _refuse_starttls(self, stanza: Stanza, unread_bytes: int = 0) -> list[Action]:
         """STARTTLS failed: `<failure/>` and the closing tag (5.4.2.2; 2-7, 2-12)."""
-        return self._end(None, before=_TLS_FAILURE, note=Note("starttls refused", {"state": str(self.state)}))
+        note = Note("starttls refused", {"state": str(self.state)}, bad_input=True)
+        return self._end(None, before=_TLS_FAILURE, note=note)
 
     def _secured(self, facts: TLSFacts) -> list[Action]:
         """What was learnt in the clear is forgotten (5.4.3.3)."""
@@ -476,6 +477,7 @@ class C2SStream:
         note = Note(
             "login failed",
             {"username": username, "mechanism": talk.mechanism, "condition": failure.condition},
+            bad_input=failure.condition != "temporary-auth-failure",
         )
         talk.exchange = None
         talk.mechanism = ""
@@ -557,14 +559,17 @@ class C2SStream:
 
     def _fault(self, *given: object) -> list[Action]:
         """An input that cannot be given in this state: we are at fault, the client must suffer it."""
-        return self._end(StreamError("internal-server-error"))
+        return self._end(StreamError("internal-server-error"), ours=True)
 
     def _too_slow(self) -> list[Action]:
-        note = Note("negotiation timeout", {"state": str(self.state)})
-        return self._end(StreamError("connection-timeout", "negotiation took too long"), note=note)
+        error = StreamError("connection-timeout", "negotiation took too long")
+        return self._end(error, note=self._slowness(), ours=True)  # whose fault it is the note says
+
+    def _slowness(self) -> Note:
+        return Note("negotiation timeout", {"state": str(self.state)}, bad_input=True)
 
     def _close_asked(self, error: StreamError | None) -> list[Action]:
-        return self._end(error)
+        return self._end(error, ours=True)
 
     def _peer_failed(self, stanza: Stanza) -> list[Action]:
         """The client reports a stream error: answer with the closing tag (1-35.3)."""
@@ -579,7 +584,7 @@ class C2SStream:
         """
         if error.condition == "unsupported-stanza-type" and self._refuses_all_else:
             error = StreamError("not-authorized")  # 2-1.1
-        return self._end(error)
+        return self._end(error, ours=error.condition == "internal-server-error")
 
     def _peer_closed(self) -> list[Action]:
         """The client closes: answer its closing tag, and end (1-18.d, 1-19.2)."""
@@ -599,7 +604,7 @@ class C2SStream:
         return [Disconnect()]
 
     def _drop_slow(self) -> list[Action]:
-        return [Note("negotiation timeout", {"state": str(self.state)}), *self._drop()]
+        return [self._slowness(), *self._drop()]
 
     def _lost(self, reason: str) -> list[Action]:
         note = Note("connection lost", {"reason": reason, "state": str(self.state)})
@@ -620,10 +625,11 @@ class C2SStream:
         *,
         before: bytes = b"",
         note: Note | None = None,
+        ours: bool = False,
         await_peer: bool = True,
     ) -> list[Action]:
         """Send what is left to say and the closing tag, behind a response header if there was none yet, as
-        one piece (4.9.1.2; 1-34, 1-36).
+        one piece (4.9.1.2; 1-34, 1-36). `ours`: the error says nothing of the client's input.
         """
         header = self._response_header() if self._negotiation and not self._negotiation.greeted else b""
         said = error.to_xml() if error else b""
@@ -632,7 +638,7 @@ class C2SStream:
             actions.append(note)
         if error is not None:
             told = {"condition": error.condition, "text": error.text or "", "state": str(self.state)}
-            actions.append(Note("stream error sent", told))
+            actions.append(Note("stream error sent", told, bad_input=not ours))
         self.state = State.CLOSING
         self._negotiation = None
         return [*actions, Close(await_peer)]
