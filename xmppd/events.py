@@ -12,11 +12,12 @@ from typing import Any, Final
 COUNTERS: Final[dict[str, str]] = {
     "connections_accepted": "connections accepted by a listener",
     "connections_refused_address": "connections refused: too many from one address",
-    "connections_refused_unauthenticated": "connections refused: too many that are not logged in",
+    "connections_refused_unauthenticated": "connections refused or put out: too many that are not logged in",
     "accepts_paused": "times accepting paused because descriptors or memory ran out",
     "handshakes_failed": "TLS handshakes that failed",
     "handshakes_refused": "TLS handshakes refused because too many waited for a worker",
     "handshakes_timeout": "TLS handshakes that took too long",
+    "starttls_refused": "STARTTLS requests answered with <failure/>: malformed, repeated, or no certificate to be used",
     "logins": "successful authentications",
     "logins_failed": "failed authentications",
     "logins_deferred": "PLAIN attempts refused because too many are being checked for the address",

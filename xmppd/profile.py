@@ -102,9 +102,15 @@ def _retries(config: Config) -> Iterator[str]:
         yield f"{config.sasl.retries} retries are not within two to three"
 
 
-def _mandatory(config: Config, mechanism: str) -> Iterator[str]:
-    if mechanism not in config.sasl.mechanisms:
-        yield f"the mechanism {mechanism} is missing"
+def _mandatory(config: Config, *mechanisms: str) -> Iterator[str]:
+    for mechanism in mechanisms:
+        if mechanism not in config.sasl.mechanisms:
+            yield f"the mechanism {mechanism} is missing"
+
+
+def _modern_suites(config: Config) -> Iterator[str]:
+    if not {*FIPS_CIPHERS} & {*config.tls.ciphers}:
+        yield "without AES-GCM the suites of RFC 7590 are missing"
 
 
 def _starttls(config: Config) -> Iterator[str]:
@@ -186,6 +192,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         Rule(
             "2-8", "tls.client_certificates", "a CertificateRequest in every handshake", _certificate_request
         ),
+        Rule("10-1", "tls.ciphers", "a TLS 1.2 suite with AES-GCM", _modern_suites),
         Rule("3-3", "sasl.mechanisms", "ANONYMOUS is not offered", _anonymous),
         Rule(
             "3-6",
@@ -196,8 +203,8 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         Rule(
             "10-1",
             "sasl.mechanisms",
-            "SCRAM-SHA-1 is offered",
-            lambda config: _mandatory(config, "SCRAM-SHA-1"),
+            "SCRAM-SHA-1 and SCRAM-SHA-1-PLUS are offered",
+            lambda config: _mandatory(config, "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"),
         ),
         Rule("3-8", "log.level", "warnings are logged", _log_level),
         Rule("3-24", "sasl.retries", "two or three retries", _retries),

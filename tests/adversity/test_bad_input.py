@@ -141,6 +141,9 @@ def test_bad_input_of_many_strangers_is_one_warning_for_each_kind(make_site):
         '"login failed" condition=not-authorized',
     ]
     assert waits_for(lambda: kinds() == expected), site.log
+    counted = site.status["counters"]
+    names = ("stream_errors", "starttls_refused", "handshakes_failed", "logins_failed")
+    assert [counted[name] for name in names] == [20, 1, 1, 1]
     assert site.stop() == 0
     [last] = [line for line in site.log.splitlines() if "repeated=" in line and "bad input" in line]
     assert "repeated=19" in last

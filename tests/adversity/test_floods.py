@@ -66,6 +66,30 @@ def test_unauthenticated_connections_are_limited(make_site):
         assert site.status["counters"]["connections_refused_unauthenticated"] >= 1
 
 
+def test_a_few_addresses_do_not_keep_everybody_else_out(make_site):
+    """When all places are taken, a place of those who have several is for who has none."""
+    site = make_site("[limits]\nunauthenticated_connections = 3\n")
+    with contextlib.ExitStack() as stack:
+
+        def connect(source):
+            sock = socket.create_connection(site.address(), timeout=5, source_address=(source, 0))
+            return stack.enter_context(sock)
+
+        held = [connect("127.0.0.2") for _ in range(3)]
+        assert waits_for(lambda: site.status["unauthenticated"] == 3)
+        with site.login("alice") as alice:
+            assert held[0].recv(1) == b""  # the oldest
+            assert alice.fence() == []
+        connect("127.0.0.3"), connect("127.0.0.4")
+        assert held[1].recv(1) == b""
+        # the last one of an address stays, and whoever has a place gets no second one
+        assert connect("127.0.0.4").recv(1) == b""
+        assert connect("127.0.0.5").recv(1) == b""
+        held[2].sendall(b"<")
+        assert site.status["counters"]["connections_refused_unauthenticated"] == 4
+        assert site.status["unauthenticated"] == 3
+
+
 @pytest.mark.req("4-6.x1")
 def test_sessions_of_one_account_are_limited(make_site):
     site = make_site("[limits]\nsessions_per_account = 2\n")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from xmppd.conformance.names import (
     BIND,
@@ -41,6 +41,7 @@ ACCOUNTS = tuple(Account(name, DOMAIN, f"{name}'s password") for name in ("julie
 PATIENCE_S = 0.7  # it answers at once, or never
 CLOSE_S = 1.0  # for the closing tag of the client, behind its own
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+HASHING_S = 0.003  # what a right server does for every password
 ALLOW_CLIENT_RENEGOTIATION = 1 << 8  # of OpenSSL 3; the ssl module has no name for it
 
 # the checks that must see each of them
@@ -184,6 +185,12 @@ FAULTS = {
     "texts without a language": ("texts_of_the_server_name_their_language",),
     "disabled accounts are told to all": (),
     "UTF-16 is not well-formed": ("another_encoding_has_its_condition",),
+    "stream errors are ignored": ("an_error_of_the_client_ends_the_stream",),
+    "unknown users are refused at once": ("unknown_users_look_like_wrong_passwords",),
+    "one salt for all unknown users": ("unknown_users_have_a_salt_that_stays",),
+    "a challenge that is no SCRAM": ("unknown_users_have_a_salt_that_stays",),
+    "SASL texts without a language": ("texts_of_the_server_name_their_language",),
+    "keys go by RSA": ("suites_with_forward_secrecy_take_the_place_of_others",),
 }
 
 
@@ -198,8 +205,11 @@ class BrokenServer:
         assert fault is None or fault in FAULTS
         self.fault = fault
         self.pem = certificate(folder)  # what clients trust
-        other = fault == "certificate of another domain"
-        self.served = certificate(folder, "elsewhere.example") if other else self.pem
+        self.served = self.pem
+        if fault == "certificate of another domain":
+            self.served = certificate(folder, "elsewhere.example")
+        elif fault == "keys go by RSA":
+            self.served = certificate(folder, key=rsa.generate_private_key(65537, 2048))
         self.sessions: dict[str, Session] = {}
         self.counter = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -228,9 +238,9 @@ class BrokenServer:
                 threading.Thread(target=Session(self, sock).run, daemon=True).start()
 
 
-def certificate(folder: Path, domain: str = DOMAIN) -> Path:
-    """A file with a key and a self-signed certificate of the domain."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def certificate(folder: Path, domain: str = DOMAIN, key: rsa.RSAPrivateKey | None = None) -> Path:
+    """A file with a key, ECDSA if none is given, and a self-signed certificate of the domain."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain)])
     now = datetime.now(UTC)
     made = (
@@ -379,7 +389,7 @@ class Session:
             raise Over
         if header.declared.get("") != CLIENT and not self.has("any content namespace is served"):
             self.error("invalid-namespace")
-        if element.get("to") != DOMAIN and not self.has("any host is served"):
+        if (element.get("to") or "").lower() != DOMAIN and not self.has("any host is served"):
             self.error("host-unknown")
         if element.get("version") != "1.0" and not self.has("any version is served"):
             self.error("unsupported-version")
@@ -414,7 +424,13 @@ class Session:
         if self.has("STARTTLS is not required"):
             starttls = f"<starttls xmlns='{TLS}'/>"
         twice = ["PLAIN"] if self.has("PLAIN is offered twice") else []
-        names = ["PLAIN", *twice, *(["ANONYMOUS"] if self.has("ANONYMOUS is offered") else [])]
+        scram = self.has("one salt for all unknown users") or self.has("a challenge that is no SCRAM")
+        names = [
+            "PLAIN",
+            *twice,
+            *(["SCRAM-SHA-1"] if scram else []),
+            *(["ANONYMOUS"] if self.has("ANONYMOUS is offered") else []),
+        ]
         offered = "".join(f"<mechanism>{name}</mechanism>" for name in names)
         mechanisms = f"<mechanisms xmlns='{SASL}'>{offered}</mechanisms>"
         if not self.tls:
@@ -462,6 +478,7 @@ class Session:
 
     def end(self) -> None:
         """close_notify, FIN, and wait for the other side."""
+        self.server.sessions.pop(self.jid, None)
         sock: socket.socket = self.sock
         if isinstance(sock, ssl.SSLSocket):
             if self.has("no close_notify"):
@@ -486,7 +503,12 @@ class Session:
         early = element.namespace == CLIENT and not self.jid and element.find("bind", BIND) is None
         if early and self.has("stanzas before log-in are dropped"):
             return
-        if element.is_("starttls", TLS):
+        if element.is_("error", STREAMS):
+            if not self.has("stream errors are ignored"):
+                self.say("</stream:stream>")
+                self.wait_for_closing_tag()
+                self.end()
+        elif element.is_("starttls", TLS):
             self.start_tls(element)
         elif element.is_("auth", SASL) and (self.tls or self.has("passwords are taken in the clear")):
             self.authenticate(element)
@@ -508,6 +530,8 @@ class Session:
         self.say(f"<proceed xmlns='{TLS}'/>" + ("<x/>" if self.has("text behind <proceed/>") else ""))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.server.served)
+        if self.has("keys go by RSA"):
+            context.set_ciphers("AES128-SHA:@SECLEVEL=0")
         if self.has("TLS renegotiates"):
             context.options |= ALLOW_CLIENT_RENEGOTIATION
         if not self.has("XML behind a failed handshake"):
@@ -527,25 +551,43 @@ class Session:
         self.tls = True
         self.reader.restart()
 
+    def challenge(self, message: str) -> None:
+        """The second message of SCRAM; nobody gets to the third."""
+        _, _, name, nonce = message.split(",")
+        known = name.removeprefix("n=") in {each.name for each in ACCOUNTS}
+        salt = base64.b64encode(name.encode() if known else b"unknown").decode()
+        count = "a few" if self.has("a challenge that is no SCRAM") else "4096"
+        said = base64.b64encode(f"{nonce}{secrets.token_hex()},s={salt},i={count}".encode()).decode()
+        self.say(f"<challenge xmlns='{SASL}'>{said}</challenge>")
+
     def authenticate(self, element: Element) -> None:
+        if element.get("mechanism") == "SCRAM-SHA-1" and element.get("mechanism") in self.features():
+            self.challenge(base64.b64decode(element.text).decode())
+            return
         if element.get("mechanism") != "PLAIN":
             if self.has("any mechanism succeeds"):
                 self.say(f"<success xmlns='{SASL}'/>")
                 return
             name = "bad-mechanism" if self.has("failure of RFC 3920") else "invalid-mechanism"
-            self.say(f"<failure xmlns='{SASL}'><{name}/></failure>")
+            text = "<text>what?</text>" if self.has("SASL texts without a language") else ""
+            self.say(f"<failure xmlns='{SASL}'><{name}/>{text}</failure>")
             return
         try:
             _, name, password = base64.b64decode(element.text).decode().split("\0")
+            name = name.lower()
         except ValueError:
-            raise Over from None
+            self.say(f"<failure xmlns='{SASL}'><malformed-request/></failure>")
+            return
         right = any((each.name, each.password) == (name, password) for each in ACCOUNTS)
         right = right and not self.has("no password is right")
         if not right and not self.has("any password is right"):
             if name == "disabled" and self.has("disabled accounts are told to all"):
                 self.say(f"<failure xmlns='{SASL}'><account-disabled/></failure>")
                 return
-            if self.has("unknown users are told") and name not in {each.name for each in ACCOUNTS}:
+            is_known = name in {each.name for each in ACCOUNTS}
+            if is_known or not self.has("unknown users are refused at once"):
+                threading.Event().wait(HASHING_S)
+            if self.has("unknown users are told") and not is_known:
                 self.say(f"<failure xmlns='{SASL}'><not-authorized/><text>who is that?</text></failure>")
                 return
             if self.has("one failure ends the stream"):

@@ -60,6 +60,15 @@ def test_the_conclusion(verdicts: tuple[Verdict, ...], conclusion: str) -> None:
     assert conclusion in report.as_markdown(about)
 
 
+def test_all_addresses_are_named() -> None:
+    subject = Subject("127.0.0.1", 5222, ("one.example",), more_hosts=("::1",))
+    facts = report.letter(subject, ["streams"], (), "2026-01-02T03:04:05+00:00", "the tester").facts
+    assert facts["Address"] == "127.0.0.1 port 5222, [::1] port 5222"
+    launched = Subject("127.0.0.1", 40000, ("one.example",), port6=40001)
+    facts = report.letter(launched, ["streams"], (), "2026-01-02T03:04:05+00:00", "the tester").facts
+    assert facts["Address"] == "127.0.0.1 port 40000, [::1] port 40001"
+
+
 def test_json() -> None:
     data = json.loads(report.as_json(letter(*VERDICTS, configuration="key = 1\n")))
     assert data["counts"]["1"] == {"met": 1, "not met": 1, "could not test": 0, "not applicable": 1}

@@ -59,6 +59,10 @@ def folder(tmp_path: Path) -> Path:
         ((*RUN, "--only", "99"), 'no requirement matches "99"'),
         ((*RUN, "--only", ""), "--only names nothing"),
         ((*RUN, "--areas", ","), "--areas names nothing"),
+        (
+            (*BLACK_BOX, "--account", "a@d.example:hunter2", "--account", "a@d.example:hunter2"),
+            "a@d.example is given twice",
+        ),
         ((*RUN, "--report", "/proc/x.html"), "/proc/x.html: No such file or directory"),
         ((*RUN, "--report", "x.pdf"), "x.pdf: the name of a report ends in .json, .md, .html"),
         ((*RUN, "--report", "none/x.html"), "--report: there is no folder none"),
@@ -130,12 +134,21 @@ def test_what_cannot_be_tested_at_all_is_one_sentence(words: tuple[str, ...], se
             f"{ACCOUNTS[0].jid} is not disabled",
         ),
         (
+            ("--expired-account", f"{ACCOUNTS[0].jid}:{ACCOUNTS[0].password}"),
+            f"the password of {ACCOUNTS[0].jid} has not expired",
+        ),
+        (
             ("--domain", "two.example"),
             "127.0.0.1 port {port} does not serve two.example: the stream error host-unkn",
         ),
         (
             ("--ca", "{other}"),
             "the certificate of one.example is not of the CA in {other}: self-signed certificate",
+        ),
+        (("--domain", "ONE.example"), "ONE.example is one.example to the server: give it as that"),
+        (
+            ("--account", f"Juliet@one.example:{ACCOUNTS[0].password}"),
+            "Juliet@one.example is juliet@one.example to the server: give it as that",
         ),
         (
             ("--host", "127.0.0.1", "--host", "127.0.0.2"),
@@ -178,6 +191,7 @@ def test_setup_says_what_to_do() -> None:
     done = conformance("setup")
     assert done.returncode == 0
     assert "--disabled-account" in done.stdout
+    assert "--expired-account" in done.stdout
     assert json.loads(conformance("setup", "--json").stdout) == {"setup": done.stdout}
 
 

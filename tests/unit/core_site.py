@@ -152,7 +152,15 @@ class FakeRecords:
         await self._wait()
         if self.fail_page is not None:
             raise self.fail_page
-        return sorted(row for row in self.kept[account_id].items() if row[0] > after)[:messages]
+        found: list[tuple[int, bytes]] = []
+        for place, stanza in sorted(row for row in self.kept[account_id].items() if row[0] > after)[
+            :messages
+        ]:
+            octets -= len(stanza)
+            if octets < 0 and found:
+                break
+            found.append((place, stanza))
+        return found
 
     async def drop(self, account_id: int, up_to: int) -> None:
         await self._wait()

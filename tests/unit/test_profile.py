@@ -10,18 +10,24 @@ from xmppd import config, profile
 
 FILE = Path("/etc/xmppd/xmppd.toml")
 DOMAIN = '[[domains]]\nname = "example.mil"\n'
+GCM = "ECDHE-RSA-AES128-GCM-SHA256"
 
 # setting, requirement it breaks, key the finding names
 BREAKS = [
     ("[sasl]\nretries = 4", "3-24", "sasl.retries"),
     ("[sasl]\nretries = 5", "3-24", "sasl.retries"),
-    ('[sasl]\nmechanisms = ["SCRAM-SHA-1", "SCRAM-SHA-256"]', "3-6", "sasl.mechanisms"),
-    ('[sasl]\nmechanisms = ["SCRAM-SHA-256", "PLAIN"]', "10-1", "sasl.mechanisms"),
+    (
+        '[sasl]\nmechanisms = ["SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "SCRAM-SHA-256"]',
+        "3-6",
+        "sasl.mechanisms",
+    ),
+    ('[sasl]\nmechanisms = ["SCRAM-SHA-1", "PLAIN"]', "10-1", "sasl.mechanisms"),
+    ('[sasl]\nmechanisms = ["SCRAM-SHA-1-PLUS", "PLAIN"]', "10-1", "sasl.mechanisms"),
     ('[tls]\nmin_version = "1.3"', "2-8", "tls.min_version"),
     ('[tls]\nmax_version = "1.2"', "2-8", "tls.max_version"),
     ('[tls]\nsuites = ["TLS_CHACHA20_POLY1305_SHA256"]', "2-8", "tls.suites"),
-    ('[tls]\nciphers = ["ECDHE-RSA-CHACHA20-POLY1305"]', "2-8", "tls.ciphers"),
-    ('[tls]\nciphers = ["AES128-SHA"]', "2-8", "tls.ciphers"),
+    (f'[tls]\nciphers = ["{GCM}", "ECDHE-RSA-CHACHA20-POLY1305"]', "2-8", "tls.ciphers"),
+    (f'[tls]\nciphers = ["{GCM}", "AES128-SHA"]', "2-8", "tls.ciphers"),
     ('[tls]\ngroups = ["P-256", "X25519"]', "2-8", "tls.groups"),
     ('[tls]\nclient_certificates = "off"', "2-8", "tls.client_certificates"),
     ('[[listeners]]\naddress = "[::]:5223"\ndirect_tls = true', "2-2", "listeners.direct_tls"),
@@ -102,7 +108,14 @@ def test_defaults_of_uc_2013() -> None:
 
 @pytest.mark.req("2-8.2")
 def test_old_peers_may_have_approved_cbc_suites() -> None:
-    config.parse(f'{DOMAIN}[tls]\nciphers = ["ECDHE-RSA-AES128-SHA256"]\n', FILE)
+    config.parse(f'{DOMAIN}[tls]\nciphers = ["{GCM}", "ECDHE-RSA-AES128-SHA256"]\n', FILE)
+
+
+@pytest.mark.req("10-1.security-mti-confidentiality")
+def test_but_not_these_alone() -> None:
+    text = f'{DOMAIN}[tls]\nciphers = ["ECDHE-RSA-AES128-SHA256"]\n'
+    [found] = profile.findings(config.parse(text, FILE, enforce=False))
+    assert (found.requirement, found.key) == ("10-1", "tls.ciphers")
 
 
 def test_what_the_file_says_goes_before_the_profile() -> None:

@@ -356,7 +356,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     ] = 256
     unauthenticated_connections: Annotated[
         int,
-        setting("Connections that are not logged in, of all; more are refused.", "live", ge=1, le=1_000_000),
+        setting(
+            "Connections that are not logged in, of all; more are refused, or one of an address that has several "
+            "goes for one of an address that has none.",
+            "live",
+            ge=1,
+            le=1_000_000,
+        ),
     ] = 1024
     sessions_per_account: Annotated[
         int, setting("Resources of one account at a time; else resource-constraint.", "live", ge=1, le=1024)

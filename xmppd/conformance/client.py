@@ -71,6 +71,8 @@ class Client:
         self.jid = ""  # full, once bound
         self.patience_s = subject.patience_s
         self.seen: list[Element] = []  # every first-level element that came
+        self.sasl_seconds: list[float] = []  # how long each answer of SASL took, from before it was asked for
+        self._sent_at = 0.0
         self.reads = 0
         self._read_of_event = 0
 
@@ -83,6 +85,7 @@ class Client:
 
     def send(self, text: str | bytes) -> None:
         """Send exactly this."""
+        self._sent_at = time.monotonic()
         self.connection.send(text.encode() if isinstance(text, str) else text)
 
     def send_header(
@@ -246,6 +249,7 @@ class Client:
     def sasl_answer(self) -> Element:
         """A challenge, success or failure comes; after success a new stream begins."""
         event = self.next_solid()
+        self.sasl_seconds.append(time.monotonic() - self._sent_at)
         if not isinstance(event, Element) or event.namespace != SASL:
             raise NotMet(f"expected an answer of SASL, but {describe(event)}")
         if event.name == "success":
@@ -268,13 +272,10 @@ class Client:
         binding = self.channel_binding() if mechanism.endswith("-PLUS") else None
         exchange = sasl.Scram(mechanism, account.name, account.password, binding)
         answer = self.auth(mechanism, exchange.first())
-        try:
-            if answer.name == "challenge":
-                answer = self.respond(exchange.final(answer.text))
-            if answer.name == "success":
-                exchange.verify(answer.text)
-        except sasl.ServerFault as fault:
-            raise NotMet(f"{mechanism}: {fault}") from None
+        if answer.name == "challenge":
+            answer = self.respond(exchange.final(answer.text))
+        if answer.name == "success":
+            exchange.verify(answer.text)
         return answer
 
     def channel_binding(self) -> tuple[str, bytes]:
@@ -311,14 +312,22 @@ class Client:
             raise NotMet("the server presented no certificate")
         return certificate
 
-    def certificate_names(self) -> list[str]:
-        """The dNSNames of the certificate that the server presented."""
-        names = x509.load_der_x509_certificate(self.certificate()).extensions
+    def expect_certificate_of_domain(self) -> None:
+        """The certificate that the server presented names the domain (RFC 6120 13.7.1.2), or all names beside it.
+
+        Who issued it is known only if there is a CA: without one nothing has been verified.
+        """
+        extensions = x509.load_der_x509_certificate(self.certificate()).extensions
         try:
-            found = names.get_extension_for_class(x509.SubjectAlternativeName).value
+            found = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except x509.ExtensionNotFound:
             raise NotMet("the certificate has no subjectAltName") from None
-        return found.get_values_for_type(x509.DNSName)
+        names = [name.lower() for name in found.get_values_for_type(x509.DNSName)]
+        domain = self.domain.encode("idna").decode().lower()
+        if not {domain, f"*.{domain.partition('.')[2]}"} & {*names}:
+            raise NotMet(f"the certificate is not one of {domain}, but of {', '.join(names)}")
+        if self.subject.ca_file is None:
+            raise CouldNotTest("the certificate cannot be checked; give --ca")
 
     def authenticate(self, account: Account) -> None:
         """Authenticate with PLAIN, or with SCRAM where that is not offered."""
@@ -447,7 +456,8 @@ class Client:
         first = self._read_of_event
         event = self.next_solid()
         if not isinstance(event, Element) or not event.is_("error", STREAMS):
-            raise NotMet(f"expected the stream error {' or '.join(conditions)}, but {describe(event)}")
+            wanted = f"the stream error {' or '.join(conditions)}" if conditions else "a stream error"
+            raise NotMet(f"expected {wanted}, but {describe(event)}")
         if not with_header:
             first = self._read_of_event
         condition = stream_condition(event)

@@ -6,6 +6,7 @@ Only what is surely such a mistake is told; everything else is for the checks to
 from __future__ import annotations
 
 import time
+import unicodedata
 from contextlib import suppress
 from typing import Final
 
@@ -41,6 +42,9 @@ def try_out(subject: Subject, *, serves_servers: bool = False) -> None:
         for account in subject.disabled_accounts:
             if _refusal(site, account) == "":
                 raise CouldNotTest(f"{account.jid} is not disabled: it can log in")
+        for account in subject.expired_accounts:
+            if _refusal(site, account) == "":
+                raise CouldNotTest(f"the password of {account.jid} has not expired: it can log in")
     finally:
         site.end()
 
@@ -51,9 +55,10 @@ def _is_served(site: Site, domain: str) -> None:
     where = f"{site.subject.host} port {site.subject.port}"
     client.send_header()
     try:
-        client.expect_header()
+        header = client.expect_header()
     except NotMet as ended:
         raise CouldNotTest(f"what listens at {where} opens no XMPP stream: {ended.why}") from None
+    _is_called(domain, header.get("from") or "")
     with suppress(NotMet):
         event = client.next_solid()
         if isinstance(event, Element) and event.is_("error", STREAMS) and "host-unknown" in str(event):
@@ -71,7 +76,7 @@ def _is_served(site: Site, domain: str) -> None:
 
 
 def _refusal(site: Site, account: Account) -> str | None:
-    """Why the account is refused; empty if it is not, None if that is not known."""
+    """Why the account is refused; empty if it is not, None if that is not known. Raises CouldNotTest."""
     client = site.connect(account.domain)
     try:
         client.secure()
@@ -79,4 +84,21 @@ def _refusal(site: Site, account: Account) -> str | None:
     except Ended:
         last = client.seen[-1] if client.seen else None
         return describe(last) if last is not None and last.is_("failure", SASL) else None
+    with suppress(NotMet):
+        client.open()
+        _is_called(account.jid, client.bind().partition("/")[0])
     return ""
+
+
+def _is_called(given: str, by_the_server: str) -> None:
+    """The server's answers are compared with what was given: so that has to be spelled as the server spells it."""
+    if given != by_the_server and _prepared(given) == _prepared(by_the_server):
+        raise CouldNotTest(f"{given} is {by_the_server} to the server: give it as that")
+
+
+def _prepared(address: str) -> str:
+    """Without what servers take for the same: case, composition of characters, two forms of a domain."""
+    local, at, domain = address.rpartition("@")
+    with suppress(UnicodeError):
+        domain = domain.encode("idna").decode()
+    return unicodedata.normalize("NFKC", f"{local}{at}{domain}").casefold()

@@ -100,11 +100,12 @@ def letter(
     subject: Subject, areas: Iterable[str], verdicts: Sequence[Verdict], date: str, tester: str
 ) -> Letter:
     """The letter about a server. No password is in it."""
-    where = f"[{subject.host}]" if ":" in subject.host else subject.host
     chosen = sorted(areas)
     left_out = sorted(catalogue().areas.keys() - chosen)
     facts = {
-        "Address": f"{where} port {subject.port}",
+        "Address": ", ".join(
+            f"{f'[{host}]' if ':' in host else host} port {port}" for host, port in subject.addresses
+        ),
         "Domains": ", ".join(subject.domains),
         "Set up by": f"the launcher {subject.launch}"
         if subject.launcher

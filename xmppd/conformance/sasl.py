@@ -1,18 +1,25 @@
-"""The client's side of SASL PLAIN (RFC 4616) and SCRAM (RFC 5802, RFC 7677)."""
+"""The client's side of SASL PLAIN (RFC 4616) and SCRAM (RFC 5802, RFC 7677).
+
+A message of the server that breaks the mechanism is NotMet.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from typing import Final
 
+from xmppd.conformance.verdict import NotMet
+
 HASHES: Final = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256"}
-
-
-class ServerFault(Exception):
-    """The server's message breaks the mechanism; the text says how."""
+# RFC 5802 7: what a server says first, and last
+FIRST: Final = re.compile(
+    r"r=(?P<nonce>[\x21-\x2b\x2d-\x7e]+),s=(?P<salt>[A-Za-z0-9+/]+={0,2}),i=(?P<iterations>[1-9][0-9]{0,6})(?:,.*)?"
+)
+LAST: Final = re.compile(r"v=(?P<signature>[A-Za-z0-9+/]+={0,2})(?:,.*)?")
 
 
 def encoded(data: bytes) -> str:
@@ -50,15 +57,15 @@ class Scram:
         return hmac.digest(key, text, self._hash)
 
     def final(self, challenge: str) -> str:
-        """The client's final message, with the proof. Raises ServerFault."""
-        server_first = _decoded(challenge)
-        fields = fields_of(challenge)
-        if not fields["r"].startswith(self._nonce) or len(fields["r"]) <= len(self._nonce):
-            raise ServerFault("the server's nonce does not extend that of the client")
-        without_proof = f"c={self._binding},r={fields['r']}"
-        message = f"{self._bare},{server_first},{without_proof}".encode()
+        """The client's final message, with the proof. Raises NotMet."""
+        first = read(FIRST, challenge)
+        nonce = first["nonce"]
+        if not nonce.startswith(self._nonce) or len(nonce) <= len(self._nonce):
+            raise NotMet("the server's nonce does not extend that of the client")
+        without_proof = f"c={self._binding},r={nonce}"
+        message = f"{self._bare},{first.string},{without_proof}".encode()
         salted = hashlib.pbkdf2_hmac(
-            self._hash, self._password, base64.b64decode(fields["s"]), int(fields["i"])
+            self._hash, self._password, _bytes(first["salt"]), int(first["iterations"])
         )
         client_key = self._hmac(salted, b"Client Key")
         stored_key = hashlib.new(self._hash, client_key).digest()
@@ -68,22 +75,22 @@ class Scram:
         return encoded(f"{without_proof},p={base64.b64encode(proof).decode()}".encode())
 
     def verify(self, last: str) -> None:
-        """Check that the server knows the password, too. Raises ServerFault."""
-        if base64.b64decode(fields_of(last).get("v", "")) != self._signature:
-            raise ServerFault("the server's signature is wrong")
+        """Check that the server knows the password, too. Raises NotMet."""
+        if _bytes(read(LAST, last)["signature"]) != self._signature:
+            raise NotMet("the server's signature is wrong")
 
 
-def _decoded(data: str) -> str:
+def read(form: re.Pattern[str], data: str) -> re.Match[str]:
+    """A server's message, whose form is FIRST or LAST. Raises NotMet."""
+    message = _bytes(data).decode("utf-8", "backslashreplace")
+    found = form.fullmatch(message)
+    if found is None:
+        raise NotMet(f"that is no message of SCRAM: {message[:100]!r}")
+    return found
+
+
+def _bytes(data: str) -> bytes:
     try:
-        return base64.b64decode(data, validate=True).decode()
+        return base64.b64decode(data, validate=True)
     except ValueError:
-        raise ServerFault("the server's message is not base64 of UTF-8") from None
-
-
-def fields_of(data: str) -> dict[str, str]:
-    """The fields of a server's message, by their letters. Raises ServerFault."""
-    message = _decoded(data)
-    fields = dict(field.partition("=")[::2] for field in message.split(","))
-    if not fields.keys() >= {"r", "s", "i"} and "v" not in fields:
-        raise ServerFault("the server's message lacks a field")
-    return fields
+        raise NotMet(f"that is no base64: {data[:100]!r}") from None

@@ -56,6 +56,7 @@ class Subject:
     ca_file: str | None = None  # PEM; what clients trust
     accounts: tuple[Account, ...] = ()
     disabled_accounts: tuple[Account, ...] = ()
+    expired_accounts: tuple[Account, ...] = ()  # whose passwords have expired
     launcher: Launcher | None = None
     launch: str = ""  # the name or command of the launcher
     system: str = "unknown"
@@ -73,6 +74,14 @@ class Subject:
         self.port6 = facts.port6
         self.ca_file = facts.ca_file
         self.system, self.version = facts.system, facts.version
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where clients connect, as it was given, each once."""
+        found = [(host, self.port) for host in (self.host, *self.more_hosts)]
+        if self.port6 is not None:
+            found.append(("::1", self.port6))
+        return list(dict.fromkeys(found))
 
     def is_reached(self, over: socket.AddressFamily) -> bool:
         """Whether there is an address of this version of IP."""

@@ -9,7 +9,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, Final, Protocol
 
 from xmppd._fast.conn import Conn, Handler
 from xmppd._fast.reader import Limits, Stanza, StreamHeader, StreamReader
@@ -25,6 +26,8 @@ from xmppd.stream import actions as act
 from xmppd.stream.c2s import C2SSettings, C2SStream, HostFacts
 
 log = logging.getLogger("xmppd.net.c2s")
+
+LOOKED_AT: Final = 64  # of the oldest connections not logged in, for one that may have to go
 
 
 class Authenticator(Protocol):
@@ -127,17 +130,34 @@ class Service:
             return None
         if len(self.unauthenticated) >= caps.unauthenticated:
             limited("unauthenticated_connections")
+            other = None if source.waiting else self._one_of_several()
+            if other is None:
+                log.warning(
+                    "connection refused", extra=fields(peer=conn.peer, limit="unauthenticated_connections")
+                )
+                return None
             log.warning(
-                "connection refused", extra=fields(peer=conn.peer, limit="unauthenticated_connections")
+                "connection put out",
+                extra=fields(peer=other.wire.conn.peer, limit="unauthenticated_connections"),
             )
-            return None
+            self.waits_no_more(other)
+            other.wire.conn.abort()
         count("connections_accepted")
         session = Session(self, conn, source)
         self._sources[group] = source
         source.connections += 1
+        source.waiting += 1
         self.connections += 1
         self.unauthenticated[session] = None
         return session.wire
+
+    def _one_of_several(self) -> Session | None:
+        """The oldest session that is not logged in and not the only such one of its address.
+
+        It goes for one of another address: a few that take all places keep nobody out but themselves.
+        """
+        oldest = islice(self.unauthenticated, LOOKED_AT)
+        return next((session for session in oldest if session.source.waiting > 1), None)
 
     def select(self, conn: Conn, sni: str | None) -> TLSContext | None:
         """The certificate for a ClientHello: its server name, else the `to` of the header before (3-4.2).
@@ -151,9 +171,15 @@ class Service:
 
     # what sessions call
 
+    def waits_no_more(self, session: Session) -> None:
+        """A session is logged in, or ends."""
+        if session in self.unauthenticated:
+            del self.unauthenticated[session]
+            session.source.waiting -= 1
+
     def forget(self, session: Session) -> None:
         """The connection of a session has ended."""
-        self.unauthenticated.pop(session, None)
+        self.waits_no_more(session)
         self.connections -= 1
         session.source.connections -= 1
         if not session.source.connections:
@@ -200,13 +226,14 @@ class Service:
 
 
 class Source:
-    """Where connections come from: an IPv4 address or an IPv6 /64, and how many it has open."""
+    """Where connections come from: an IPv4 address or an IPv6 /64; how many it has open, and not logged in."""
 
-    __slots__ = ("connections", "group")
+    __slots__ = ("connections", "group", "waiting")
 
     def __init__(self, group: str) -> None:
         self.group = group
         self.connections = 0
+        self.waiting = 0
 
 
 class ChannelBindings(Mapping[str, bytes]):
@@ -408,7 +435,7 @@ class Session(Deadline):
         )
 
     def _authenticated(self, action: act.Authenticated) -> None:
-        self.service.unauthenticated.pop(self, None)
+        self.service.waits_no_more(self)
         self.wire.reader.set_limits(self.service.policy.limits)
 
     def _bind(self, action: act.Bind) -> None:

@@ -133,7 +133,7 @@ NOTES: Final[dict[str, str | None]] = {
     "bind refused": None,
     "stream error sent": "stream_errors",
     "stream error received": None,
-    "starttls refused": None,
+    "starttls refused": "starttls_refused",
     "negotiation timeout": "streams_negotiation_timeout",
     "stream closed": None,
     "connection lost": None,
@@ -166,8 +166,9 @@ class Credentials(Protocol):
     @property
     def server_key(self) -> bytes: ...
     @property
-    def enabled(self) -> bool: ...
+    def if_right(self) -> Verdict: ...
 
 
-# what checking a password gives: right; wrong or no such account; right but disabled; not checked, try later
-Verdict: TypeAlias = Literal["ok", "wrong", "disabled", "deferred"]
+# what checking a password gives: right; wrong or no such account; right, but of an account that is disabled; right, but
+# it has expired; not checked, try later
+Verdict: TypeAlias = Literal["ok", "wrong", "disabled", "expired", "deferred"]

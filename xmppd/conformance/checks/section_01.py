@@ -21,7 +21,7 @@ from xmppd.conformance.client import (
     stream_condition,
     stream_header,
 )
-from xmppd.conformance.names import BIND, CLIENT, PING, SASL, SERVER, STREAMS, TLS
+from xmppd.conformance.names import BIND, CLIENT, PING, SASL, SERVER, STREAM_ERRORS, STREAMS, TLS
 from xmppd.conformance.site import Site
 from xmppd.conformance.subject import IPV4, IPV6
 from xmppd.conformance.verdict import NotMet
@@ -90,6 +90,7 @@ def the_service_domain_is_served_whatever_the_host_is_called(site: Site) -> None
     client = site.connect()
     client.open()
     client.start_tls()  # verifies the certificate for the domain
+    client.expect_certificate_of_domain()
     client.open()
 
 
@@ -881,13 +882,14 @@ def after_an_error_an_unanswered_connection_ends(site: Site) -> None:
 
 @check("1-35.3")
 def an_error_of_the_client_ends_the_stream(site: Site) -> None:
-    """RFC 6120 4.9.1.1: the server answers a stream error with its closing tag; connection and session are over."""
+    """RFC 6120 4.9.1.1: the server answers a stream error with its closing tag; connection and session are over.
+
+    Our closing tag comes behind its own, so that it is the error that is answered.
+    """
     client, romeo = site.login(), site.login(1)
-    client.send(
-        "<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
-        + CLOSING_TAG
-    )
+    client.send(f"<stream:error><undefined-condition xmlns='{STREAM_ERRORS}'/></stream:error>")
     client.expect_closing_tag()
+    client.send(CLOSING_TAG)
     client.expect_end()
     answer = romeo.iq("get", f"<ping xmlns='{PING}'/>", to=client.jid)
     expect(answer.get("type") == "error", f"the session is still there: {describe(answer)}")

@@ -6,7 +6,7 @@ from typing import Final
 
 from xmppd.conformance.check import check, expect
 from xmppd.conformance.client import Client, describe, stanza_condition
-from xmppd.conformance.names import CLIENT, ERROR_TYPES, PING, STANZA_ERRORS, STREAMS
+from xmppd.conformance.names import CLIENT, ERROR_TYPES, PING, SASL, STANZA_ERRORS, STREAM_ERRORS, STREAMS
 from xmppd.conformance.people import item_xml, reach, roster_set, settle, strangers
 from xmppd.conformance.site import Site
 from xmppd.conformance.verdict import NotMet
@@ -300,14 +300,21 @@ def the_language_of_the_stream_is_that_of_its_stanzas(site: Site) -> None:
 
 @check("5-8.2")
 def texts_of_the_server_name_their_language(site: Site) -> None:
-    """RFC 6120 8.3.2: a <text/> in an error has xml:lang."""
+    """RFC 6120 4.9.2, 6.5, 8.3.2: a <text/> in an error of a stanza, of SASL or of a stream has xml:lang."""
+    failed = site.connect()
+    failed.secure(lang="de")
+    failed.auth("UNKNOWN", None)
+    failed.auth("PLAIN", "!!!!")
+    failed.send("<message></presence>")
+    failed.expect_error_and_closing_tag()
     client = site.connect().login(site.account(0), lang="de")
     client.send(f"<iq type='get' id='bad' to='{site.domain}'/>")
     client.send("<iq type='foo' id='bad2'><x xmlns='urn:x'/></iq>")
     client.message(f"{NOBODY}@{site.domain}", "x")
-    for each in client.before_ping():
+    client.before_ping()
+    for each in (*failed.seen, *client.seen):
         for inside in each.everything():
-            if inside.is_("text", STANZA_ERRORS):
+            if inside.name == "text" and inside.namespace in (STANZA_ERRORS, SASL, STREAM_ERRORS):
                 expect(bool(inside.get("xml:lang")), f"a text without language: {each}")
 
 
@@ -354,12 +361,14 @@ def results_and_errors_are_not_answered(site: Site) -> None:
 
 @check("5-10.f")
 def a_request_has_exactly_one_child(site: Site) -> None:
-    """RFC 6120 8.2.3: none or two are a <bad-request/>."""
-    client = site.login()
+    """RFC 6120 8.2.3: none or two are a <bad-request/>, also for another client, which does not get them."""
+    client, romeo = site.login(), site.login(1)
+    romeo.available()
     for kind in ("get", "set"):
         for content in ("", UNKNOWN + UNKNOWN, DISCO + UNKNOWN):
-            for to in (site.domain, None, site.account(1).jid):
+            for to in (site.domain, None, site.account(1).jid, romeo.jid):
                 expect_error(client.iq(kind, content, to=to), "bad-request")
+    expect(not romeo.before_message(client), "an IQ with none or two was routed")
 
 
 @check("5-10.g", "5-10.h", "5-11.2", "5-11.3", "5-11.5")

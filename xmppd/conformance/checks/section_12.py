@@ -115,6 +115,14 @@ def u_feff_is_a_character(site: Site) -> None:
     expect(body is not None and body.text == "a\ufeffb\ufeff", f"it came as {body}")
 
 
+@check("12-1.5")
+def u_feff_is_no_mark(site: Site) -> None:
+    """RFC 6120 11.6: as the first character of a stream it is a character, too, and so stands in the wrong place."""
+    client = site.connect()
+    client.send("\ufeff" + stream_header(to=site.domain))
+    client.expect_stream_error(with_header=True)
+
+
 @check("12-1.6")
 def white_space_between_stanzas_is_accepted(site: Site) -> None:
     """RFC 6120 11.7: as a keepalive, before, between and behind stanzas."""
