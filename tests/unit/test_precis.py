@@ -111,6 +111,7 @@ def label_of(text: str) -> str | None:
 
 @MANY
 @given(st.text(chars.filter(lambda char: char not in "./@"), min_size=1, max_size=8))
+@example("\u0375\u0375\u03c3")
 def test_domains_are_of_idna2008(text: str) -> None:
     found = ours(prep_domain, f"{text}.example")
     if found is not None:

@@ -191,7 +191,7 @@ def kind(code: int) -> int:
     category = unicodedata.category(char)
     if category in ("Mn", "Me", "Cf") and code not in JOIN_CONTROLS:
         found |= KIND["PR_TRANSPARENT"]
-    if category[0] in "LMN":
+    if category[0] in "LMNS":  # S: U+0375 itself
         name = unicodedata.name(char, "")
         found |= sum(KIND[script] for script, prefixes in SCRIPTS.items() if name.startswith(prefixes))
     return found
