@@ -35,6 +35,9 @@ class Inert:
     def disable_account(self, jid: str) -> None:
         pass
 
+    def expire_password(self, jid: str) -> None:
+        pass
+
     def end_session(self, jid: str) -> None:
         pass
 

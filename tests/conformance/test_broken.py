@@ -82,6 +82,7 @@ IGNORED: dict[str | None, tuple[str, ...]] = {
         "the_example_of_the_row_succeeds",
         "composed_and_decomposed_characters_are_equal",
         "a_disabled_account_is_told_after_the_right_password",
+        "an_expired_password_is_told_to_who_knows_it",
         "a_forbidden_mechanism_is_too_weak",
         "a_back_end_that_is_down_is_a_temporary_failure",
         "other_numbers_of_retries_are_refused",

@@ -134,6 +134,10 @@ def test_what_cannot_be_tested_at_all_is_one_sentence(words: tuple[str, ...], se
             f"{ACCOUNTS[0].jid} is not disabled",
         ),
         (
+            ("--expired-account", f"{ACCOUNTS[0].jid}:{ACCOUNTS[0].password}"),
+            f"the password of {ACCOUNTS[0].jid} has not expired",
+        ),
+        (
             ("--domain", "two.example"),
             "127.0.0.1 port {port} does not serve two.example: the stream error host-unkn",
         ),
@@ -187,6 +191,7 @@ def test_setup_says_what_to_do() -> None:
     done = conformance("setup")
     assert done.returncode == 0
     assert "--disabled-account" in done.stdout
+    assert "--expired-account" in done.stdout
     assert json.loads(conformance("setup", "--json").stdout) == {"setup": done.stdout}
 
 

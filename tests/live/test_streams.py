@@ -321,6 +321,22 @@ def test_a_disabled_account_is_told_after_the_right_password_only(site, user):
         assert client.fence() == []
 
 
+@pytest.mark.req("3-23.2")
+def test_an_expired_password_lets_nobody_in_until_it_is_changed(site, user):
+    name = user("dora")
+    with site.login(name) as there:
+        site.command("user", "expire", f"{name}@localhost")
+        with site.connect() as client:
+            client.secure(site.ca)
+            assert condition(client.plain(name, "wrong")) == "not-authorized"
+            assert condition(client.plain(name, PASSWORD.format(user=name))) == "credentials-expired"
+        assert there.fence() == []
+    site.command("user", "passwd", f"{name}@localhost", "--password-stdin", stdin="another\n")
+    with site.connect() as client:
+        client.secure(site.ca)
+        assert client.plain(name, "another").tag == f"{{{SASL}}}success"
+
+
 def certified(site, client, **wrap):
     """The host names in the certificate that the server shows after STARTTLS."""
     client.open()

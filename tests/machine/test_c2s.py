@@ -412,7 +412,7 @@ STRONG = C2SSettings(
 CONDITIONS = [
     ("aborted", ABORT),
     ("account-disabled", plain("romeo", "secret")),
-    ("credentials-expired", plain()),
+    ("credentials-expired", plain("tybalt", "secret")),
     ("encryption-required", plain()),
     ("incorrect-encoding", auth("PLAIN", "AGp1bGlldA")),
     ("invalid-authzid", plain(authzid=f"romeo@{HOST}")),
@@ -434,7 +434,7 @@ def test_every_condition_of_sasl(condition: str, written: bytes) -> None:
     else:
         wire = Wire(STRONG if condition == "mechanism-too-weak" else None).at_login()
     wire.take()
-    if condition in ("credentials-expired", "temporary-auth-failure"):
+    if condition == "temporary-auth-failure":
         wire.trouble = SaslFailure(condition)
     wire.feed(written)
     (element,) = children(IN_STREAM + wire.take())
@@ -464,11 +464,19 @@ def test_abort(begun: bytes) -> None:
 
 
 @pytest.mark.req("3-23.2")
-@pytest.mark.parametrize(("password", "said"), [("secret", "account-disabled"), ("wrong", "not-authorized")])
-def test_disabled_account(password: str, said: str) -> None:
-    wire = Wire().at_login().feed(plain("romeo", password))
+@pytest.mark.parametrize(
+    ("name", "password", "said"),
+    [
+        ("romeo", "secret", "account-disabled"),
+        ("romeo", "wrong", "not-authorized"),
+        ("tybalt", "secret", "credentials-expired"),
+        ("tybalt", "wrong", "not-authorized"),
+    ],
+)
+def test_who_knows_the_password_learns_why_it_lets_nobody_in(name: str, password: str, said: str) -> None:
+    wire = Wire().at_login().feed(plain(name, password))
     assert wire.take() == failure(said)
-    client = ScramClient("SCRAM-SHA-1", "romeo", password)
+    client = ScramClient("SCRAM-SHA-1", name, password)
     wire.feed(client.first())
     wire.feed(client.final(wire.take()))
     assert wire.take() == failure(said)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import replace
 
 import pytest
 import scramp
@@ -17,7 +16,7 @@ from tests.machine.wire import BINDINGS, HOST, PASSWORD, Keys, ScramClient, b64,
 from xmppd.errors import SaslFailure
 from xmppd.jid import JID
 from xmppd.stream import sasl
-from xmppd.stream.actions import LookUp, Verify
+from xmppd.stream.actions import LookUp, Verdict, Verify
 from xmppd.stream.sasl import MECHANISMS, Challenge, Exchange, Proven, Surroundings
 
 SCRAM = [name for name in MECHANISMS if name.startswith("SCRAM")]
@@ -214,13 +213,18 @@ def test_flag_y_tells_a_downgrade_only_where_plus_was_offered(name: str) -> None
 
 
 @pytest.mark.req("3-23.2")
-def test_disabled_is_said_only_behind_a_right_proof() -> None:
-    for password, said in ((PASSWORD, "account-disabled"), ("wrong", "not-authorized")):
+@pytest.mark.parametrize(
+    ("if_right", "said"), [("disabled", "account-disabled"), ("expired", "credentials-expired")]
+)
+def test_what_is_wrong_with_the_account_is_said_only_behind_a_right_proof(
+    if_right: Verdict, said: str
+) -> None:
+    for password, said_to_it in ((PASSWORD, said), ("wrong", "not-authorized")):
         client = ScramClient("SCRAM-SHA-256", password=password)
         exchange = begin("SCRAM-SHA-256")
-        known = replace(keys(PASSWORD, "SCRAM-SHA-256"), enabled=False)
+        known = keys(PASSWORD, "SCRAM-SHA-256", if_right=if_right)
         challenge = first(exchange, client.gs2 + client.bare, known)
-        assert condition(exchange.respond, client.final_message(challenge).encode()) == said
+        assert condition(exchange.respond, client.final_message(challenge).encode()) == said_to_it
 
 
 @pytest.mark.req("3-23.7")
@@ -396,7 +400,12 @@ def test_malformed_plain(message: bytes) -> None:
 @pytest.mark.req("3-23.2", "3-23.9", "3-23.10")
 @pytest.mark.parametrize(
     ("verdict", "said"),
-    [("wrong", "not-authorized"), ("disabled", "account-disabled"), ("deferred", "temporary-auth-failure")],
+    [
+        ("wrong", "not-authorized"),
+        ("disabled", "account-disabled"),
+        ("expired", "credentials-expired"),
+        ("deferred", "temporary-auth-failure"),
+    ],
 )
 def test_verdicts(verdict: str, said: str) -> None:
     exchange = begin("PLAIN")

@@ -40,14 +40,14 @@ class Keys:
     iterations: int
     stored_key: bytes
     server_key: bytes
-    enabled: bool = True
+    if_right: act.Verdict = "ok"
 
 
 def keys(
     password: str,
     mechanism: str,
     *,
-    enabled: bool = True,
+    if_right: act.Verdict = "ok",
     salt: bytes = b"salt",
     iterations: int = ITERATIONS,
 ) -> Keys:
@@ -59,14 +59,14 @@ def keys(
         iterations,
         hashlib.new(algorithm, client_key).digest(),
         hmac.digest(salted, b"Server Key", algorithm),
-        enabled,
+        if_right,
     )
 
 
 @dataclass
 class Account:
     password: str
-    enabled: bool = True
+    if_right: act.Verdict = "ok"
 
 
 class Wire:
@@ -85,7 +85,8 @@ class Wire:
         self.reader = StreamReader()
         self.accounts = {
             "juliet": Account(PASSWORD),
-            "romeo": Account("secret", enabled=False),
+            "romeo": Account("secret", "disabled"),
+            "tybalt": Account("secret", "expired"),
         }
         self.facts = tls
         self.answering = answering
@@ -172,7 +173,7 @@ class Wire:
                 self.perform(self.stream.credentials(self.trouble))
                 return
             account = self.accounts.get(question.username) or Account("never fits: " + "?" * 20)
-            known = keys(account.password, question.mechanism, enabled=account.enabled)
+            known = keys(account.password, question.mechanism, if_right=account.if_right)
             self.perform(self.stream.credentials(known))
         elif isinstance(question, act.Verify):
             if self.trouble:
@@ -180,7 +181,7 @@ class Wire:
                 return
             account = self.accounts.get(question.username)
             right = account is not None and account.password == question.password
-            verdict = "wrong" if not right else "ok" if account.enabled else "disabled"
+            verdict = account.if_right if account is not None and right else "wrong"
             self.perform(self.stream.verified(verdict))
         elif isinstance(question, act.Bind):
             if self.trouble:

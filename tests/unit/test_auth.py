@@ -170,9 +170,24 @@ async def test_verdicts(tmp_path: Path) -> None:
         assert (
             await auth.verify("juliet", DOMAIN, "wrong", ADDRESS) == "wrong"
         )  # told only who knows the password
-        assert not (await auth.look_up("juliet", DOMAIN, "SCRAM-SHA-1")).enabled
+        assert (await auth.look_up("juliet", DOMAIN, "SCRAM-SHA-1")).if_right == "disabled"
         with pytest.raises(AccountExists):
             await auth.create_account("juliet", DOMAIN, "other")
+
+
+@in_loop
+async def test_an_expired_password_is_told_to_who_knows_it(tmp_path: Path) -> None:
+    async with Opened(tmp_path) as auth:
+        await auth.create_account("juliet", DOMAIN, "old")
+        await auth._store.accounts.expire_password("juliet", DOMAIN)
+        assert await auth.verify("juliet", DOMAIN, "old", ADDRESS) == "expired"
+        assert await auth.verify("juliet", DOMAIN, "wrong", ADDRESS) == "wrong"
+        assert (await auth.look_up("juliet", DOMAIN, "SCRAM-SHA-1")).if_right == "expired"
+        await auth._store.accounts.set_enabled("juliet", DOMAIN, False)
+        assert await auth.verify("juliet", DOMAIN, "old", ADDRESS) == "disabled"  # which weighs more
+        await auth._store.accounts.set_enabled("juliet", DOMAIN, True)
+        await auth.set_password("juliet", DOMAIN, "new")
+        assert await auth.verify("juliet", DOMAIN, "new", ADDRESS) == "ok"
 
 
 @in_loop
@@ -221,7 +236,7 @@ async def test_a_name_that_does_not_exist_looks_like_one_that_does(tmp_path: Pat
         again = {(n, h): await auth.look_up(n, DOMAIN, f"SCRAM-{h}") for n in names for h in HASHES}
     assert again == first
     for (_, hash_name), made_up in first.items():
-        assert made_up.enabled
+        assert made_up.if_right == "ok"
         assert made_up.iterations == real[hash_name].iterations
         for part in ("salt", "stored_key", "server_key"):
             assert len(getattr(made_up, part)) == len(getattr(real[hash_name], part))

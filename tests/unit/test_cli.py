@@ -654,9 +654,10 @@ def test_accounts_come_and_go(site: Path, call: Call) -> None:
         "jid": "bob@second.example"
     }
     assert user("disable", "alice@localhost").out == "alice@localhost is disabled\n"
+    assert user("expire", "alice@localhost").out == "alice@localhost needs a new password\n"
     listed = user("list").out.splitlines()
-    assert re.fullmatch(r"Account +Enabled +Sessions +Created", listed[0])
-    assert re.fullmatch(r"alice@localhost +no +0 +2\S+Z", listed[1])
+    assert re.fullmatch(r"Account +Enabled +Expired +Sessions +Created", listed[0])
+    assert re.fullmatch(r"alice@localhost +no +yes +0 +2\S+Z", listed[1])
     elsewhere = user("list", "--domain", "elsewhere.example")
     assert elsewhere.status == 1
     assert elsewhere.err == "xmppd: elsewhere.example is not served here: localhost, second.example\n"
@@ -666,6 +667,7 @@ def test_accounts_come_and_go(site: Path, call: Call) -> None:
     assert user("enable", "alice@localhost").status == 0
     assert [row["enabled"] for row in user("list", "--json").data] == [True, True]
     assert user("passwd", "alice@localhost", "--password-stdin", stdin="other\n").status == 0
+    assert [row["expired"] for row in user("list", "--json").data] == [False, False]
     assert user("del", "alice@localhost").status == 0
     assert [row["jid"] for row in user("list", "--json").data] == ["bob@second.example"]
 
@@ -676,6 +678,7 @@ def test_accounts_come_and_go(site: Path, call: Call) -> None:
         (["add", "alice@localhost"], "alice@localhost exists already"),
         (["add", "alice@elsewhere"], "elsewhere is not served here: localhost, second.example"),
         (["passwd", "nobody@localhost"], "there is no account nobody@localhost"),
+        (["expire", "nobody@localhost"], "there is no account nobody@localhost"),
         (["disable", "nobody@localhost"], "there is no account nobody@localhost"),
         (["del", "nobody@localhost"], "there is no account nobody@localhost"),
     ],

@@ -211,10 +211,9 @@ async def test_ten_thousand_may_subscribe_to_one_account_under_the_limits_as_the
         ann, ben = await core.login("ann"), await core.login("ben")
         ben.send(f"<presence type='subscribe' to='{ann.bare}'/>")
         await core.settle()
-        ann.send(f"<presence type='subscribed' to='{BEN}'/>", get())
+        ann.send(f"<presence type='subscribed' to='{BEN}'/>")
         await core.settle()
-        (roster,) = ann.read()
-        assert len(list(roster.iter(ITEM))) == 10_000
+        assert ann.read() == []
         assert core.item("ann", BEN).subscription == "from"
 
 

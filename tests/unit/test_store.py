@@ -229,6 +229,7 @@ def test_a_file_of_every_older_schema_is_brought_up(tmp_path: Path, version: int
         "0006_offline_as_it_comes",
         "0007_blocks",
         "0008_crossings",
+        "0009_expired_passwords",
     ]
     connection.close()
 
@@ -394,6 +395,7 @@ async def test_accounts(tmp_path: Path) -> None:
         made = await store.accounts.create("alice", "example.org", KEYS)
         assert made.jid == "alice@example.org"
         assert made.enabled
+        assert not made.expired
         assert await store.accounts.get("alice", "example.org") == made
         assert made.keys == {"SHA-1": KEYS[0], "SHA-256": KEYS[1]}
         assert await store.accounts.get("alice", "example.com") is None
@@ -425,6 +427,7 @@ async def test_accounts(tmp_path: Path) -> None:
         for call in (
             store.accounts.set_password("nobody", "example.org", KEYS),
             store.accounts.set_enabled("nobody", "example.org", True),
+            store.accounts.expire_password("nobody", "example.org"),
             store.accounts.delete("nobody", "example.org"),
         ):
             with pytest.raises(NoSuchAccount, match=r"there is no account nobody@example\.org"):

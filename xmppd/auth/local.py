@@ -2,7 +2,7 @@
 
 An answer never tells whether a name exists: an unknown name has keys too, made up from a secret of the
 server, always the same for the same name, and no password fits them. Only who knows the password learns that
-an account is disabled.
+an account is disabled, or its password expired.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from xmppd.store import Account, NewAccount, ScramKeys, Store, StoreError
 
 log = logging.getLogger("xmppd.auth")
 
-# right, wrong (or no such account), right but disabled, not checked (temporary-auth-failure)
-Verdict = Literal["ok", "wrong", "disabled", "deferred"]
+# right, wrong (or no such account), right but disabled, right but expired, not checked (temporary-auth-failure)
+Verdict = Literal["ok", "wrong", "disabled", "expired", "deferred"]
 
 SECRET_NAME: Final = "auth-secret"  # noqa: S105 (a file's name)
 SECRET_BYTES: Final = 32
@@ -62,13 +62,16 @@ class LocalAuthSettings:
 
 
 class Credentials(msgspec.Struct, frozen=True, gc=False):
-    """The SCRAM keys of an account for one hash; made up for an account that is not there."""
+    """The SCRAM keys of an account for one hash, and what a right password comes to.
+
+    Made up for an account that is not there.
+    """
 
     salt: bytes
     iterations: int
     stored_key: bytes
     server_key: bytes
-    enabled: bool
+    if_right: Verdict
 
 
 class ImportFailure(msgspec.Struct, frozen=True):
@@ -118,8 +121,8 @@ class LocalAuth:
         except StoreError as error:
             log.warning("login deferred", extra=fields(reason=str(error)))
             raise SaslFailure("temporary-auth-failure") from error
-        keys, enabled = self._keys(account, username, domain, hash_name)
-        return Credentials(keys.salt, keys.iterations, keys.stored_key, keys.server_key, enabled)
+        keys, if_right = self._keys(account, username, domain, hash_name)
+        return Credentials(keys.salt, keys.iterations, keys.stored_key, keys.server_key, if_right)
 
     async def verify(self, username: str, domain: str, password: str, address: str) -> Verdict:
         """Check a PLAIN password of a client at `address`; one PBKDF2, whether the account exists or not."""
@@ -131,7 +134,7 @@ class LocalAuth:
             async with asyncio.timeout(self.settings.plain_timeout_s):
                 account = await self._store.accounts.get(username, domain)
                 await self._learn_iterations()
-                keys, enabled = self._keys(account, username, domain, STRONGEST_HASH)
+                keys, if_right = self._keys(account, username, domain, STRONGEST_HASH)
                 right = await self._threads.run(matches, password, keys)
         except StoreError as error:
             return self._deferred(address, str(error))
@@ -141,9 +144,7 @@ class LocalAuth:
             self._checking[source] -= 1
             if not self._checking[source]:
                 del self._checking[source]
-        if not right:
-            return "wrong"
-        return "ok" if enabled else "disabled"
+        return if_right if right else "wrong"
 
     def _deferred(self, address: str, reason: str) -> Verdict:
         count("logins_deferred")
@@ -227,12 +228,12 @@ class LocalAuth:
 
     def _keys(
         self, account: Account | None, username: str, domain: str, hash_name: str
-    ) -> tuple[ScramKeys, bool]:
+    ) -> tuple[ScramKeys, Verdict]:
         # 3-23: made up in any case, so that both cases take the same time
         made_up = self._made_up(hash_name, username, domain)
         if account is None or hash_name not in account.keys:
-            return made_up, True
-        return account.keys[hash_name], account.enabled
+            return made_up, "ok"
+        return account.keys[hash_name], _if_right(account)
 
     def _made_up(self, hash_name: str, username: str, domain: str) -> ScramKeys:
         name = f"{username}@{domain}".encode("utf-8", "surrogatepass")
@@ -260,6 +261,12 @@ class LocalAuth:
         if clock.monotonic_s() >= self._iterations_due_s:
             self._iterations = await self._store.accounts.iterations()
             self._iterations_due_s = clock.monotonic_s() + ITERATIONS_AGE_S
+
+
+def _if_right(account: Account) -> Verdict:
+    if not account.enabled:
+        return "disabled"
+    return "expired" if account.expired else "ok"
 
 
 def _rank(noise: bytes, weight: int) -> float:

@@ -423,6 +423,15 @@ def passwd(context: click.Context, jid: str, password_stdin: bool, as_json: bool
 @click.argument("jid", type=ACCOUNT)
 @as_json
 @click.pass_context
+def expire(context: click.Context, jid: str, as_json: bool) -> None:
+    """Let a password be good no more, until it is changed."""
+    _change(context, as_json, "expire", "needs a new password", jid=jid)
+
+
+@user.command()
+@click.argument("jid", type=ACCOUNT)
+@as_json
+@click.pass_context
 def disable(context: click.Context, jid: str, as_json: bool) -> None:
     """Keep an account from logging in, and end its sessions."""
     _change(context, as_json, "disable", "is disabled", jid=jid)
@@ -466,7 +475,9 @@ def list_users(context: click.Context, domain: str | None, as_json: bool) -> Non
     """All accounts."""
     with reach.accounts(path_of(context)) as there:
         rows = there.call("user.list", {"domain": domain} if domain else {})
-    columns = {"jid": "Account", "enabled": "Enabled", "sessions": "Sessions", "created_at": "Created"}
+    columns = {
+        "jid": "Account", "enabled": "Enabled", "expired": "Expired", "sessions": "Sessions", "created_at": "Created",
+    }  # fmt: skip
     emit(rows, as_json, lambda: table(columns, rows, "no accounts"))
 
 

@@ -39,12 +39,14 @@ What an administrator sets up so that the tester reaches as much as it can witho
   4. Three accounts of the first domain, with passwords, that nobody uses meanwhile: --account JID:PASSWORD
      three times, or --accounts FILE with one JID:PASSWORD on a line.
   5. An account of the first domain that is disabled, and its right password: --disabled-account JID:PASSWORD
-  6. The settings of the UC profile of the product, written down for the report.
+  6. An account whose password has expired, and that password: --expired-account JID:PASSWORD
+  7. The settings of the UC profile of the product, written down for the report.
 
 Then:
 
   xmppd conformance run --host HOST --domain ONE --domain TWO --ca FILE --accounts FILE \\
-      --disabled-account JID:PASSWORD --areas streams --report letter.html --transcript DIR
+      --disabled-account JID:PASSWORD --expired-account JID:PASSWORD --areas streams \\
+      --report letter.html --transcript DIR
 
 What needs other settings, a restart or a look inside is then "could not test", and says why. A launcher
 reaches that, too: --launch xmppd, or --launch COMMAND with a program that speaks the protocol of launchers,
@@ -73,6 +75,13 @@ def setup(as_json: bool) -> None:
 @click.option("--account", "accounts", multiple=True, metavar="JID:PASSWORD", help="An account to use.")
 @click.option(
     "--disabled-account", "disabled", multiple=True, metavar="JID:PASSWORD", help="One that is disabled."
+)
+@click.option(
+    "--expired-account",
+    "expired",
+    multiple=True,
+    metavar="JID:PASSWORD",
+    help="One whose password has expired.",
 )
 @click.option(
     "--accounts",
@@ -115,6 +124,7 @@ def run(
     ca: Path | None,
     accounts: tuple[str, ...],
     disabled: tuple[str, ...],
+    expired: tuple[str, ...],
     accounts_file: BinaryIO | None,
     system: str | None,
     launch: str | None,
@@ -150,13 +160,13 @@ def run(
         notes = configuration.read_text(encoding="utf-8") if configuration is not None else None
         lines = accounts_file.read().decode().splitlines() if accounts_file is not None else []
         people = _accounts([*accounts, *filter(str.strip, lines)], domains)
-        disabled_people = _accounts(disabled, domains)
+        disabled_people, expired_people = _accounts(disabled, domains), _accounts(expired, domains)
         if launch is None:
             if not domains:
                 raise ValueError("say what is tested: --domain and --host, or --launch")
             if ca is not None:
                 ssl.create_default_context(cafile=ca)
-        elif any((hosts, port, s2s_port, domains, ca, accounts, disabled, accounts_file, system)):
+        elif any((hosts, port, s2s_port, domains, ca, accounts, disabled, expired, accounts_file, system)):
             raise ValueError("--launch makes its own server, domains and accounts")
 
     verdicts: list[Verdict] = []
@@ -165,7 +175,7 @@ def run(
         if launch is None:
             first, *more = hosts or domains[:1]
             subject = Subject(
-                first, port or 5222, domains, str(ca) if ca else None, people, disabled_people,
+                first, port or 5222, domains, str(ca) if ca else None, people, disabled_people, expired_people,
                 system=system or "unknown", more_hosts=tuple(more), s2s_port=s2s_port or 5269,
             )  # fmt: skip
             given.try_out(subject, serves_servers=s2s_port is not None)

@@ -42,6 +42,9 @@ def try_out(subject: Subject, *, serves_servers: bool = False) -> None:
         for account in subject.disabled_accounts:
             if _refusal(site, account) == "":
                 raise CouldNotTest(f"{account.jid} is not disabled: it can log in")
+        for account in subject.expired_accounts:
+            if _refusal(site, account) == "":
+                raise CouldNotTest(f"the password of {account.jid} has not expired: it can log in")
     finally:
         site.end()
 

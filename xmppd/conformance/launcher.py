@@ -104,6 +104,9 @@ class Launcher(Protocol):
     def disable_account(self, jid: str) -> None:
         """Keep an account from logging in."""
 
+    def expire_password(self, jid: str) -> None:
+        """Let the password of an account be good no more."""
+
     def end_session(self, jid: str) -> None:
         """Let the server close the stream of a full JID, as an administrator can."""
 
@@ -198,6 +201,9 @@ class ChildLauncher:
 
     def disable_account(self, jid: str) -> None:
         self._do("disable_account", jid=jid)
+
+    def expire_password(self, jid: str) -> None:
+        self._do("expire_password", jid=jid)
 
     def end_session(self, jid: str) -> None:
         self._do("end_session", jid=jid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socket import AddressFamily
 from typing import Any
@@ -50,14 +50,25 @@ class Site:
 
     def disabled_account(self) -> Account:
         """An account that may not log in, though its password is right."""
-        if self.subject.disabled_accounts:
-            return self.subject.disabled_accounts[0]
+        if not self.subject.disabled_accounts:
+            made = self._shut_out("disabled", lambda launcher, jid: launcher.disable_account(jid))
+            self.subject.disabled_accounts = (made,)
+        return self.subject.disabled_accounts[0]
+
+    def expired_account(self) -> Account:
+        """An account whose password is right, and has expired."""
+        if not self.subject.expired_accounts:
+            made = self._shut_out("expired", lambda launcher, jid: launcher.expire_password(jid))
+            self.subject.expired_accounts = (made,)
+        return self.subject.expired_accounts[0]
+
+    def _shut_out(self, how: str, do: Callable[[Launcher, str], None]) -> Account:
+        """A new account to which this is done."""
         if not self.has_launcher:
-            raise CouldNotTest("it needs a disabled account; give --disabled-account")
-        account = self.new_account("disabled")
-        with self._launcher_to("disable an account") as launcher:
-            launcher.disable_account(account.jid)
-        self.subject.disabled_accounts = (account,)
+            raise CouldNotTest(f"it needs an account that is {how}; give --{how}-account")
+        account = self.new_account(how)
+        with self._launcher_to(f"make an account that is {how}") as launcher:
+            do(launcher, account.jid)
         return account
 
     # ---- the launcher

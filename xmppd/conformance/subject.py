@@ -56,6 +56,7 @@ class Subject:
     ca_file: str | None = None  # PEM; what clients trust
     accounts: tuple[Account, ...] = ()
     disabled_accounts: tuple[Account, ...] = ()
+    expired_accounts: tuple[Account, ...] = ()  # whose passwords have expired
     launcher: Launcher | None = None
     launch: str = ""  # the name or command of the launcher
     system: str = "unknown"

@@ -103,6 +103,7 @@ class Users:
             "user.add": self.add,
             "user.import": self.import_,
             "user.passwd": self.passwd,
+            "user.expire": self.expire,
             "user.enable": self.enable,
             "user.disable": self.disable,
             "user.del": self.delete,
@@ -123,6 +124,12 @@ class Users:
         jid, local, domain = self._named(params)
         await self._auth.set_password(local, domain, _password(params.get("password")))
         return {"jid": str(jid)}
+
+    async def expire(self, params: Params, _progress: Progress) -> Any:
+        """The password lets nobody in any more; sessions go on."""
+        jid, local, domain = self._named(params)
+        await self._store.accounts.expire_password(local, domain)
+        return {"jid": str(jid), "expired": True}
 
     async def enable(self, params: Params, _progress: Progress) -> Any:
         jid, local, domain = self._named(params)
@@ -187,6 +194,7 @@ class Users:
             {
                 "jid": account.jid,
                 "enabled": account.enabled,
+                "expired": account.expired,
                 "created_at": clock.xep0082(account.created_at),
                 "sessions": self._live.connected(JID(account.local, account.domain)),
             }

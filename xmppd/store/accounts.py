@@ -27,12 +27,16 @@ class ScramKeys(msgspec.Struct, frozen=True, gc=False):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """An account. `local` and `domain` are normalized; `keys` maps the hash to its keys."""
+    """An account. `local` and `domain` are normalized; `keys` maps the hash to its keys.
+
+    `expired`: its password is good no more, and has to be changed.
+    """
 
     id: int
     local: str
     domain: str
     enabled: bool
+    expired: bool
     created_at: datetime.datetime
     keys: dict[str, ScramKeys]
 
@@ -107,12 +111,25 @@ class Accounts:
         return await self._readers.read(work)
 
     async def set_password(self, local: str, domain: str, keys: Sequence[ScramKeys]) -> None:
-        """Put these keys in the place of all the account had. Raises NoSuchAccount, StoreError."""
+        """Put these keys, of a password that is good, in the place of all the account had.
+
+        Raises NoSuchAccount, StoreError.
+        """
 
         def work(connection: sqlite3.Connection) -> None:
             account_id = _id(connection, local, domain)
+            connection.execute("UPDATE account SET expired = 0 WHERE id = ?", (account_id,))
             connection.execute("DELETE FROM scram_keys WHERE account_id = ?", (account_id,))
             _insert_keys(connection, account_id, keys)
+
+        await self._writer.transact(work)
+
+    async def expire_password(self, local: str, domain: str) -> None:
+        """Let the password be good no more, until another is set. Raises NoSuchAccount, StoreError."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            account_id = _id(connection, local, domain)
+            connection.execute("UPDATE account SET expired = 1 WHERE id = ?", (account_id,))
 
         await self._writer.transact(work)
 
@@ -175,18 +192,18 @@ class Accounts:
         return await self._readers.read(work)
 
 
-_COLUMNS = "id, local, domain, enabled, created_at"
+_COLUMNS = "id, local, domain, enabled, expired, created_at"
 
 
-def _account(row: tuple[int, str, str, int, int], keys: Mapping[str, ScramKeys]) -> Account:
-    account_id, local, domain, enabled, created_at = row
+def _account(row: tuple[int, str, str, int, int, int], keys: Mapping[str, ScramKeys]) -> Account:
+    account_id, local, domain, enabled, expired, created_at = row
     moment = datetime.datetime.fromtimestamp(created_at, datetime.UTC)
-    return Account(account_id, local, domain, bool(enabled), moment, dict(keys))
+    return Account(account_id, local, domain, bool(enabled), bool(expired), moment, dict(keys))
 
 
 # one statement: each step of one gives up Python's lock, which the event loop is using. What is asked of the keys is
 # asked in any case, so that a name that is not there takes about as long (3-23.9)
-_ACCOUNT_WITH_KEYS = """SELECT a.id, a.local, a.domain, a.enabled, a.created_at,
+_ACCOUNT_WITH_KEYS = """SELECT a.id, a.local, a.domain, a.enabled, a.expired, a.created_at,
         k.hash, k.salt, k.iterations, k.stored_key, k.server_key
     FROM (SELECT ? AS domain, ? AS local) asked
     LEFT JOIN account a ON a.domain = asked.domain AND a.local = asked.local
@@ -195,8 +212,8 @@ _ACCOUNT_WITH_KEYS = """SELECT a.id, a.local, a.domain, a.enabled, a.created_at,
 
 def _select(connection: sqlite3.Connection, local: str, domain: str) -> Account | None:
     rows = connection.execute(_ACCOUNT_WITH_KEYS, (domain, local)).fetchall()
-    keys = {row[5]: ScramKeys(*row[5:]) for row in rows if row[5] is not None}
-    return _account(rows[0][:5], keys) if rows[0][0] is not None else None
+    keys = {row[6]: ScramKeys(*row[6:]) for row in rows if row[6] is not None}
+    return _account(rows[0][:6], keys) if rows[0][0] is not None else None
 
 
 def _id(connection: sqlite3.Connection, local: str, domain: str) -> int:

@@ -157,6 +157,10 @@ def _crossings(db: Database) -> None:
     )
 
 
+def _expired_passwords(db: Database) -> None:
+    db.execute("ALTER TABLE account ADD COLUMN expired INTEGER NOT NULL DEFAULT 0 CHECK (expired IN (0, 1))")
+
+
 # in order; the number of a step is its place, from 1
 STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     _accounts,
@@ -167,6 +171,7 @@ STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     _offline_as_it_comes,
     _blocks,
     _crossings,
+    _expired_passwords,
 )
 SCHEMA_VERSION: Final = len(STEPS)
 

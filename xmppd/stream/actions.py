@@ -166,8 +166,9 @@ class Credentials(Protocol):
     @property
     def server_key(self) -> bytes: ...
     @property
-    def enabled(self) -> bool: ...
+    def if_right(self) -> Verdict: ...
 
 
-# what checking a password gives: right; wrong or no such account; right but disabled; not checked, try later
-Verdict: TypeAlias = Literal["ok", "wrong", "disabled", "deferred"]
+# what checking a password gives: right; wrong or no such account; right, but of an account that is disabled; right, but
+# it has expired; not checked, try later
+Verdict: TypeAlias = Literal["ok", "wrong", "disabled", "expired", "deferred"]

@@ -38,6 +38,7 @@ VERDICTS: Final[dict[str, str | None]] = {
     "ok": None,
     "wrong": "not-authorized",
     "disabled": "account-disabled",
+    "expired": "credentials-expired",
     "deferred": "temporary-auth-failure",
 }
 
@@ -132,6 +133,12 @@ def _account(username: str, domain: str) -> JID:
         raise SaslFailure("not-authorized") from None
 
 
+def _heed(verdict: Verdict) -> None:
+    condition = VERDICTS[verdict]
+    if condition is not None:
+        raise SaslFailure(condition)
+
+
 # --- PLAIN -------------------------------------------------------------------------------------------------
 
 
@@ -158,9 +165,7 @@ class Plain:
     def answer(self, answer: Credentials | Verdict) -> Step:
         if not isinstance(answer, str):
             raise TypeError("PLAIN asks for a verdict")
-        condition = VERDICTS[answer]
-        if condition is not None:
-            raise SaslFailure(condition)
+        _heed(answer)
         return Proven(_account(self.username, self._domain))
 
 
@@ -276,8 +281,7 @@ class Scram:
         proven = hmac.compare_digest(hashlib.new(self._hash, client_key).digest(), credentials.stored_key)
         if not (same_channel & same_nonce & proven):
             raise SaslFailure("not-authorized")
-        if not credentials.enabled:  # said only to who knows the password (3-23.2)
-            raise SaslFailure("account-disabled")
+        _heed(credentials.if_right)  # said only to who knows the password (3-23.2)
         server_signature = base64.b64encode(hmac.digest(credentials.server_key, message, self._hash))
         return Proven(_account(self.username, self._around.domain), b"v=" + server_signature)
 

@@ -358,6 +358,14 @@ def a_disabled_account_is_told_after_the_right_password(site: Site) -> None:
     expect_failure(secured(site).plain(site.disabled_account()), "account-disabled")
 
 
+@check("3-23.2")
+def an_expired_password_is_told_to_who_knows_it(site: Site) -> None:
+    """RFC 6120 6.5.3: <credentials-expired/> for the right password, and <not-authorized/> for a wrong one."""
+    account = site.expired_account()
+    expect_failure(secured(site).plain(account), "credentials-expired")
+    expect_failure(secured(site).plain(account, WRONG), "not-authorized")
+
+
 @check("3-23.9")
 def a_disabled_account_is_told_to_nobody_else(site: Site) -> None:
     """RFC 6120 6.5.10, 13.11: <not-authorized/> for a wrong password, as with any other account."""

@@ -135,6 +135,9 @@ class Scratch(ABC):
     def reload(self) -> None:
         """Let it read configuration and certificates again."""
 
+    def expire_password(self, jid: str) -> None:
+        raise Unsupported(f"passwords of {self.system} do not expire")
+
     def dns_records(self, domain: str) -> str:
         raise Unsupported(f"{self.system} has no command that prints DNS records")
 

@@ -214,6 +214,9 @@ class Xmppd:
     def disable_account(self, jid: str) -> None:
         self._here("user", "disable", jid)
 
+    def expire_password(self, jid: str) -> None:
+        self._here("user", "expire", jid)
+
     def end_session(self, jid: str) -> None:
         self._here("session", "kick", jid)
 
