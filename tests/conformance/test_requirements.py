@@ -125,6 +125,16 @@ def test_the_line_of_a_part(scripts: list[object], line: str) -> None:
     assert str(verdict).startswith(line)
 
 
+def test_a_check_that_looked_at_nothing_is_no_evidence() -> None:
+    checks = tuple(Check(("1-7.2",), "streams", script) for script in (met, lambda site: None))
+    runner = Runner(
+        Subject("h", 1, ("d",)), select(["streams"], ["1-7.2"]), checks={("1-7.2", "streams"): checks}
+    )
+    [verdict] = runner.run()
+    assert verdict.outcome is Outcome.MET
+    assert [each.lines[0].endswith("seen") for each in verdict.evidence] == [True]
+
+
 def test_the_rows_that_a_check_sums_up_count_too() -> None:
     checks = {
         ("10-1.xml", "streams"): (Check(("10-1.xml",), "streams", met, rows=("1-30",)),),

@@ -203,6 +203,20 @@ async def test_a_full_roster_keeps_nobody_subscribed():
         assert core.item("ann", BEN).subscription == "none"
 
 
+@in_loop
+async def test_ten_thousand_may_subscribe_to_one_account_under_the_limits_as_they_come():
+    async with CoreSite() as core:
+        names = [f"first.last.{number:05}@{HOST}" for number in range(9_999)]
+        core.records.items[1] = {name: RosterItem(name, subscription="from") for name in names}
+        ann, ben = await core.login("ann"), await core.login("ben")
+        ben.send(f"<presence type='subscribe' to='{ann.bare}'/>")
+        await core.settle()
+        ann.send(f"<presence type='subscribed' to='{BEN}'/>")
+        await core.settle()
+        assert ann.read() == []
+        assert core.item("ann", BEN).subscription == "from"
+
+
 @pytest.mark.parametrize("whose", ["ben", "nobody"])
 @in_loop
 async def test_the_roster_of_another_is_forbidden_whether_there_is_one_or_not(whose):

@@ -79,7 +79,8 @@ class Runner:
             transcript.add("--", EVENT, traceback.format_exc())
         finally:
             site.end()
-        evidence = (transcript.evidence(check.doc),)
+        # a check that had nothing to look at is no evidence, though another may show the same
+        evidence = (transcript.evidence(check.doc),) if transcript.lines else ()
         verdict = Verdict(check.parts[0], outcome, why, evidence, seconds=time.monotonic() - began)
         if self.transcripts is not None:
             for part in check.parts:
