@@ -393,6 +393,23 @@ async def test_who_leaves_while_blocked_is_no_ghost_afterwards():
 
 
 @in_loop
+async def test_who_is_blocked_while_the_subscription_ends_is_no_ghost():
+    """One resource blocks, another unsubscribes: the account's own half has changed, the contact's has not yet."""
+    async with CoreSite(NAMES) as core:
+        ann, ben = await friends(core)
+        other = await core.login("ann")
+        other.send("<presence/>")
+        await core.settle()
+        ann.raw()
+        other.raw()
+        ann.send(f"<iq type='set' id='b'><block xmlns='{BLOCKING}'><item jid='{ben.bare}'/></block></iq>")
+        other.send(f"<presence type='unsubscribe' to='{ben.bare}'/>")
+        await core.settle()
+        assert (ben.jid, "unavailable") in presences(ann)
+        assert (ben.jid, "unavailable") in presences(other)
+
+
+@in_loop
 async def test_one_resource_is_blocked_and_the_others_are_not():
     async with CoreSite(NAMES) as core:
         ann, ben = await friends(core)

@@ -36,13 +36,15 @@ async def change(
     await site.records.block(account.account_id, [str(jid) for jid in add], [str(jid) for jid in remove])
 
     user, roster = account.jid, account.roster
+    # a subscription that just ends: its contact is not told of it yet, and is still seen
+    leaving = [jid.norm for jid in add if jid.is_bare and jid.domain in site.hosts and not roster.sees(jid)]
 
     def crossed(
         changed: Collection[JID], out: frozenset[bytes], into: frozenset[bytes]
     ) -> tuple[_Crossed, _Crossed]:
         return (
             _crossed(site, changed, out, into, roster.subscribers, roster.shows_to),
-            _crossed(site, changed, out, into, roster.seen, roster.sees),
+            _crossed(site, changed, out, into, [*roster.seen, *leaving], roster.sees),
         )
 
     # while there is somebody who may be told: neither sees the other any more
