@@ -47,6 +47,7 @@ class Load(Program):
         self.tell(" ".join([verb, *words]))
 
     def result(self) -> dict[str, Any]:
+        """What came of the command that was begun; RuntimeError if the generator has ended."""
         found: dict[str, Any] = json.loads(self.line())
         return found
 

@@ -83,23 +83,15 @@ def run(
 ) -> Run:
     """Measure every scenario with every subject it is for."""
     result = Run()
-    with contextlib.ExitStack() as at_end:
-        together = at_end.enter_context(
-            _started(subjects, [each for each in scenarios if not each.alone], folder, told, result)
-        )
+    shared = [each for each in scenarios if not each.alone]
+    with _started(subjects, shared, folder, told, result) as together:
         for scenario in scenarios:
-            with contextlib.ExitStack() as after:
-                benches = together
-                if scenario.alone:
-                    own = _started(subjects, [scenario], folder / scenario.name, told, result)
-                    benches = after.enter_context(own)
-                _run_one(
-                    scenario,
-                    [each for each in benches if each.subject.kind in scenario.subjects],
-                    rounds,
-                    told,
-                    result,
-                )
+            if scenario.alone:
+                with _started(subjects, [scenario], folder / scenario.name, told, result) as own:
+                    _run_one(scenario, own, rounds, told, result)
+            else:
+                benches = [each for each in together if each.subject.kind in scenario.subjects]
+                _run_one(scenario, benches, rounds, told, result)
     return result
 
 

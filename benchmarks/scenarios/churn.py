@@ -16,9 +16,9 @@ PRESENCES_PER_S = 1.0
 
 
 def messages(bench: Bench, seconds: float, **beside: float) -> Sample:
-    if beside:
-        beside["seconds"] = seconds
-    return bench.timed("messages", "run", pairs=PAIRS, rate=MESSAGES_PER_S, seconds=seconds, beside=beside)
+    """Steady messages, and what the second generator does meanwhile, if anything."""
+    others = {**beside, "seconds": seconds} if beside else None
+    return bench.timed("messages", "run", pairs=PAIRS, rate=MESSAGES_PER_S, seconds=seconds, beside=others)
 
 
 def set_up_churn(bench: Bench) -> None:

@@ -994,7 +994,7 @@ cdef class NetLoop:
         return 0
 
     cdef int send_some(self, Bag* bag, int n, int64_t until) except -1:
-        """Send for the first n of a bag; for how many, when its time was up."""
+        """Send for the first n of a bag until the time is up, or the bag's own is and an event waits; for how many."""
         cdef int i = 0
         cdef Conn c
         cdef int64_t now = now_ns()
