@@ -162,6 +162,9 @@ def show(report: Report) -> None:
         )
     if report.goals:
         console.print(goals)
+    for each in report.goals:
+        if each.why_not:
+            console.print(f"{each.figure}: {each.why_not}.")
     judged = Table(title=f"Profile: {report.profile.title}", title_justify="left")
     for name in ("figure", "found", "threshold", ""):
         judged.add_column(name)

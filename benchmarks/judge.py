@@ -166,6 +166,18 @@ class Goal:
     peer_goal: float | None
     floor_ratio: float | None  # ours / floor
     floor_goal: float | None
+    limit: str = ""  # why no more could be had, of peer_goals.toml
+
+    @property
+    def why_not(self) -> str:
+        """Why what is missed is missed; nothing if nothing is."""
+        if self.peer_met is not False and self.floor_met is not False:
+            return ""
+        if self.peer_ratio and self.peer_goal and self.floor_ratio:
+            peer_by_floor = self.peer_ratio * self.floor_ratio
+            if peer_by_floor < self.peer_goal:
+                return f"not even the floor reaches it, with {peer_by_floor:.3g} ×: {self.limit}"
+        return self.limit
 
     @property
     def peer_met(self) -> bool | None:
@@ -202,6 +214,7 @@ def goals(run: Run) -> list[Goal]:
                 goal.get("peers"),
                 _cost_ratio(ours, floor) if floor and "floor" in goal else None,
                 goal.get("floor"),
+                goal.get("limit", ""),
             )
         )
     return found

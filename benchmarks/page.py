@@ -116,7 +116,9 @@ def _goal_row(goal: Goal) -> str:
         else "<td></td><td></td><td></td>"
         for found, name, wanted, met in sides
     ]
-    return f"<tr><td>{escape(goal.title)} <span class='soft'>({goal.figure})</span></td>{''.join(cells)}</tr>"
+    why = f"<br><span class='soft'>Not met: {escape(goal.why_not)}.</span>" if goal.why_not else ""
+    title = f"{escape(goal.title)} <span class='soft'>({goal.figure})</span>{why}"
+    return f"<tr><td>{title}</td>{''.join(cells)}</tr>"
 
 
 def _times(value: float | None) -> str:

@@ -121,6 +121,7 @@ def as_data(report: Report) -> dict[str, Any]:
                 "floor_ratio": each.floor_ratio,
                 "floor_goal": each.floor_goal,
                 "floor_met": each.floor_met,
+                "why_not": each.why_not,
             }
             for each in report.goals
         ],

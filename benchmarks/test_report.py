@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.figures import Figure, Sample, percentile
-from benchmarks.judge import PROFILES, goals, profile_named, verdicts
+from benchmarks.judge import PROFILES, Goal, goals, profile_named, verdicts
 from benchmarks.page import as_html
 from benchmarks.report import Report, as_data, conclusion, headline
 from benchmarks.rounds import Run, scenarios_of
@@ -86,6 +86,31 @@ def test_goals_take_the_best_peer_that_lost_nothing() -> None:
     lossy = replace(run.figures[1].samples[0], server_cpu_s=0.001, faults={"lost": 1})
     run.figures += [replace(figure, subject="lossy", samples=(lossy,)) for figure in run.figures[1::2]]
     assert {goal.figure: goal.peer for goal in goals(run)}["message-1"] == "Prosody"
+
+
+def test_a_missed_goal_says_why_no_more_could_be_had() -> None:
+    run = a_run()
+    relay = replace(SAMPLE, operations=1_000_000, server_cpu_s=0.0099)
+    message = next(figure for figure in run.figures if figure.name == "presence-50")
+    run.figures.append(replace(message, subject="floor", samples=(relay,) * 3))
+    dearer = {"roster": 0.05, "presence-50": 0.02}
+    run.figures = [
+        replace(figure, samples=(replace(figure.samples[0], server_cpu_s=dearer[figure.name]),) * 3)
+        if figure.subject == "xmppd" and figure.name in dearer
+        else figure
+        for figure in run.figures
+    ]
+    missed = {goal.figure: goal.why_not for goal in goals(run) if goal.why_not}
+    assert missed["roster"].startswith("the contacts are sent as they were kept")
+    assert missed["presence-50"].startswith("a system call")  # the floor would reach it: 10.1 ×
+    assert "message-1" not in missed
+    assert "the contacts are sent as they were kept" in as_html(a_report(run))
+
+
+def test_where_not_even_the_floor_reaches_a_goal_it_says_so() -> None:
+    goal = Goal("message-1", "", "Prosody", 5.0, 10.0, 1.1, 2.0, "all that is left")
+    assert goal.why_not == "not even the floor reaches it, with 5.5 ×: all that is left"
+    assert not replace(goal, peer_ratio=10.0).why_not
 
 
 def test_the_page_is_well_formed_and_loads_nothing() -> None:
