@@ -66,7 +66,7 @@ class Site:
         """A new account to which this is done."""
         if not self.has_launcher:
             raise CouldNotTest(f"it needs an account that is {how}; give --{how}-account")
-        account = self.new_account(how)
+        account = self.new_account_once(how, f"the password of {how}")
         with self._launcher_to(f"make an account that is {how}") as launcher:
             do(launcher, account.jid)
         return account
@@ -118,11 +118,20 @@ class Site:
             self.subject.follow(launcher.restart())
         self.note("the server was stopped in order, and started again")
 
+    def _start_again(self, launcher: Launcher) -> None:
+        """Start what was stopped; what cannot be started again cannot be tested any further."""
+        try:
+            self.subject.follow(launcher.restart())
+        except Unsupported as error:
+            raise LauncherFailed(
+                f"the launcher has stopped the server, and cannot start it again: {error}"
+            ) from None
+
     def kill_and_start(self) -> None:
         """End the server without giving it a chance to say anything, and start it again."""
         with self._launcher_to("kill the server") as launcher:
             launcher.kill()
-            self.subject.follow(launcher.restart())
+            self._start_again(launcher)
         self.note("the server was killed, and started again")
 
     def end_session(self, jid: str) -> None:
@@ -150,19 +159,13 @@ class Site:
         self.note(f"DNS records: {records}")
         return records
 
-    def new_account(self, name: str, password: str | None = None, domain: str = "") -> Account:
-        """Make an account, of the domain under test unless another is named."""
-        account = Account(name, domain or self.domain, password or f"the password of {name}")
-        with self._launcher_to("make an account") as launcher:
-            launcher.add_account(account.jid, account.password)
-        return account
-
     def new_account_once(self, name: str, password: str, domain: str = "") -> Account:
-        """An account of that name, made if an earlier check has not."""
+        """An account of that name, made if an earlier check has not; of the domain under test if none is named."""
         account = Account(name, domain or self.domain, password)
-        if account not in self.subject.accounts:
-            self.new_account(name, password, domain)
-            self.subject.accounts = (*self.subject.accounts, account)
+        if account not in self.subject.made:
+            with self._launcher_to("make an account") as launcher:
+                launcher.add_account(account.jid, account.password)
+            self.subject.made = (*self.subject.made, account)
         return account
 
     # ---- connections
@@ -227,4 +230,4 @@ class Site:
             try:
                 self.subject.follow(launcher.change({}))
             except Unsupported:  # so no setting was changed, but the server was stopped
-                self.subject.follow(launcher.restart())
+                self._start_again(launcher)

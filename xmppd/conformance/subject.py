@@ -55,6 +55,7 @@ class Subject:
     domains: tuple[str, ...]
     ca_file: str | None = None  # PEM; what clients trust
     accounts: tuple[Account, ...] = ()
+    made: tuple[Account, ...] = ()  # those that checks had to make
     disabled_accounts: tuple[Account, ...] = ()
     expired_accounts: tuple[Account, ...] = ()  # whose passwords have expired
     launcher: Launcher | None = None

@@ -25,7 +25,7 @@ def clients_and_administrators_are_served_on_a_host_with_ipv6_alone(site: Site) 
     with site.on_a_host_with_ipv6_alone() as alone:  # where accounts are made for the run
         juliet, romeo = alone.login(0), alone.login(1)
         talk(juliet, romeo)
-        alone.new_account("mercutio", "a plague o' both")
+        alone.new_account_once("mercutio", "a plague o' both")
         alone.end_session(romeo.jid)
         while not isinstance(romeo.next(), Closed):
             pass
