@@ -58,6 +58,7 @@ def _scale(
     if axis.log:
         low = axis.low or max(low, 1e-9)
         bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(max(high, low * 1.01)))
+        at: Callable[[float], float]
         ticks = list(axis.ticks) or [(10.0**n, short(10.0**n)) for n in range(bottom, top + 1)]
         at = lambda value: (math.log10(max(value, 10.0**bottom)) - bottom) / max(top - bottom, 1)  # noqa: E731
     else:

@@ -43,7 +43,8 @@ def build_program(source: Path, *more: Path, shared: bool = False) -> Path:
         CACHE.mkdir(parents=True, exist_ok=True)
         unfinished = program.with_suffix(f".{os.getpid()}")
         kind = ["-shared", "-fPIC"] if shared else []
-        command = ["cc", "-O2", "-Wall", *kind, "-o", unfinished, source, *more, "-lssl", "-lcrypto"]
+        options = ["-O2", "-Wall", *kind, "-o", str(unfinished)]
+        command = ["cc", *options, *map(str, (source, *more)), "-lssl", "-lcrypto"]
         subprocess.run(command, check=True)
         unfinished.replace(program)
     return program
@@ -59,7 +60,7 @@ def build_module(source: Path) -> ModuleType:
         source.stem, [str(source)], include_dirs=[str(fast / "c")], extra_compile_args=["-O2"]
     )
     extension.depends = [str(path) for path in (*fast.glob("*.pxd"), *(fast / "c").glob("*.h"))]
-    made = cythonize(
+    made = cythonize(  # type: ignore[no-untyped-call]
         [extension],
         language_level=3,
         include_path=[str(ROOT)],
@@ -68,11 +69,11 @@ def build_module(source: Path) -> ModuleType:
         compiler_directives={"boundscheck": False, "wraparound": False},
     )
     build = Distribution({"ext_modules": made}).get_command_obj("build_ext")
-    build.build_lib = str(CACHE)  # type: ignore[attr-defined]
-    build.build_temp = str(CACHE / "temp")  # type: ignore[attr-defined]
+    build.build_lib = str(CACHE)
+    build.build_temp = str(CACHE / "temp")
     build.ensure_finalized()
     build.run()
-    spec = importlib.util.spec_from_file_location(source.stem, build.get_ext_fullpath(source.stem))  # type: ignore[attr-defined]
+    spec = importlib.util.spec_from_file_location(source.stem, build.get_ext_fullpath(source.stem))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

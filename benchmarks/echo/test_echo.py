@@ -115,12 +115,14 @@ def test_echo(
     goal: str | None,
 ) -> None:
     with ExitStack() as stack:
-        servers = []
-        for program in (layer_server(mode, certificate, kind), floor_server(mode, certificate)):
-            server = Server(program, mode, connections, in_flight, MESSAGE_BYTES)
-            stack.callback(server.close)
-            servers.append(server)
-        ratio, ours_us, floor_us = compare(*servers, count)
+
+        def server(program: Program) -> Server:
+            started = Server(program, mode, connections, in_flight, MESSAGE_BYTES)
+            stack.callback(started.close)
+            return started
+
+        ours, floor = server(layer_server(mode, certificate, kind)), server(floor_server(mode, certificate))
+        ratio, ours_us, floor_us = compare(ours, floor, count)
     print(
         f"\n{mode} {connections}x{in_flight} {kind}:"
         f" {ours_us:.2f} us, floor {floor_us:.2f} us, ratio {ratio:.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from benchmarks.figures import Sample
 from benchmarks.scenarios import Bench, Scale, Scenario
@@ -15,7 +16,7 @@ def set_up(bench: Bench, count: int) -> None:
 
 
 def measure(bench: Bench, name: str, count: int, seconds: float) -> dict[str, Sample]:
-    parameters = {"presence_from": 0, "presence_first": 1, "presence_count": count}
+    parameters: dict[str, Any] = {"presence_from": 0, "presence_first": 1, "presence_count": count}
     return {name: bench.timed("presences", "run", **parameters, seconds=seconds)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from benchmarks.figures import Sample, total
 from benchmarks.scenarios import Bench, Scale, Scenario
@@ -12,7 +13,7 @@ PEOPLE = 200  # who chat in pairs, both ways
 WATCHERS = 100
 COME_AND_GO = 200
 SLICE_S = 20
-DAY = {
+DAY: dict[str, Any] = {
     "pairs": PEOPLE // 2,
     "both": 1,
     "rate": 200,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from benchmarks.figures import Sample
 from benchmarks.scenarios import Bench, Scale, Scenario
@@ -24,7 +25,8 @@ def measure(bench: Bench, each: int) -> dict[str, Sample]:
     stored = bench.timed("messages", "store", count=SENDERS, to_first=SENDERS, to_count=RECIPIENTS, each=each)
     # nothing is received yet: what was taken is what comes out below
     stored = replace(stored, operations=RECIPIENTS * each, latency_us={}, timeline=())
-    drained = bench.timed("messages", "login", first=SENDERS, count=RECIPIENTS, **{"await": 1})
+    waiting: dict[str, Any] = {"await": 1}
+    drained = bench.timed("messages", "login", first=SENDERS, count=RECIPIENTS, **waiting)
     drained = replace(drained, latency_us={})  # since they were sent, which says nothing
     bench.do("logout", first=SENDERS, count=RECIPIENTS)
     return {"offline-store": stored, "offline-drain": drained}

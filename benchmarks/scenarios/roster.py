@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from benchmarks.figures import Sample
 from benchmarks.scenarios import Bench, Scale, Scenario
@@ -17,7 +18,12 @@ def set_up(bench: Bench, account: int, items: int) -> None:
 
 
 def measure(bench: Bench, account: int, items: int, seconds: float) -> dict[str, Sample]:
-    churn = {"churn_first": account, "churn_count": 1, "churn_rate": LOGINS_PER_S, "churn_items": items}
+    churn: dict[str, Any] = {
+        "churn_first": account,
+        "churn_count": 1,
+        "churn_rate": LOGINS_PER_S,
+        "churn_items": items,
+    }
     return {"roster": bench.timed("logins", "run", seconds=seconds, **churn)}
 
 

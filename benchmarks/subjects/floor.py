@@ -25,7 +25,7 @@ class Floor(Subject):
         return "a C program with epoll and OpenSSL"
 
     def start(self) -> None:
-        words = [*self.pinned(), build_program(SOURCE), ADDRESS, *self._files]
+        words = [*self.pinned(), str(build_program(SOURCE)), ADDRESS, *map(str, self._files)]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())

@@ -253,7 +253,7 @@ def test_subscriptions(world: World, data: st.DataObject, type_: str) -> None:
     world.run(exchange())
 
 
-@pytest.mark.req("5-7.2", "5-11.2", "5-11.3", "5-9.1")
+@pytest.mark.req("5-7.2", "5-8.1", "5-11.2", "5-11.3", "5-9.1")
 @MANY
 @given(st.data())
 def test_errors_bring_back_what_was_sent(world: World, data: st.DataObject) -> None:
@@ -265,13 +265,13 @@ def test_errors_bring_back_what_was_sent(world: World, data: st.DataObject) -> N
     header, start, rest = data.draw(sent(name, type_, (1, 1) if name == "iq" else (0, 3)))
 
     async def exchange() -> None:
-        ann = await world.client()
         to = "someone@remote.example"
-        stanza, tree, _ = written(header, start, rest, data.draw(spell(to)))
+        stanza, tree, lang = written(header, start, rest, data.draw(spell(to)))
+        ann = await world.client(lang=lang)
         await world.say(ann, stanza)
         ns, root, attrs, children = arrived(ann)[0]
         assert (ns, root) == tree[:2]
-        assert attrs == {**tree[2], "type": "error", "from": to, "to": ann.jid}
+        assert attrs == stamped(tree, to, lang, type="error", to=ann.jid)[2]
         *content, error = children
         assert content == tree[3]
         assert error[:2] == ("jabber:client", "error")

@@ -74,12 +74,12 @@ def test_split(raw: bytes, from_: bytes | None, lang: bytes | None) -> None:
 
 @pytest.mark.req("1-30.2")
 @settings(max_examples=200, deadline=None)
-@given(stanzas(), WIRES, WIRES)
-def test_error_reply(raw: bytes, to: bytes | None, from_: bytes | None) -> None:
+@given(stanzas(), WIRES, WIRES, LANGS)
+def test_error_reply(raw: bytes, to: bytes | None, from_: bytes | None, lang: bytes | None) -> None:
     stanza = one(raw)
     error = StanzaError("item-not-found").to_xml()
-    sent = tree(stanza.element())
-    got = arrived(stanza.error_reply(error, to, from_))
+    sent = expected(stanza, None, None, lang)
+    got = arrived(stanza.error_reply(error, to, from_, lang))
     attrs = dict(sent[2], type="error")
     for name, wire, other in (("to", to, stanza.from_), ("from", from_, stanza.to)):
         value = other if wire is None else text_of(wire) if wire else None

@@ -82,7 +82,7 @@ cdef class Stanza:
                     const unsigned char *lang, Py_ssize_t lang_len) except -1
     cpdef bytes render(self, to=*, from_=*, lang=*)
     cpdef tuple split(self, from_=*, lang=*)
-    cpdef bytes error_reply(self, bytes error_xml, to=*, from_=*)
+    cpdef bytes error_reply(self, bytes error_xml, to=*, from_=*, lang=*)
     cpdef bytes reply(self, bytes payload, to=*, from_=*)
 
 cdef class StreamReader:

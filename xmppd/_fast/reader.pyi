@@ -131,10 +131,16 @@ class Stanza:
         """(head, tail) for many recipients: head + b" to='" + wire + b"'" + tail is a stanza. As `render`
         otherwise.
         """
-    def error_reply(self, error_xml: bytes, to: bytes | None = None, from_: bytes | None = None) -> bytes:
+    def error_reply(
+        self,
+        error_xml: bytes,
+        to: bytes | None = None,
+        from_: bytes | None = None,
+        lang: bytes | None = None,
+    ) -> bytes:
         """The stanza sent back with type='error' and the error behind its content (RFC 6120 8.3).
 
-        to, from_: wire form, b'' for none; None: the stanza's own `from` and `to`, swapped.
+        to, from_: wire form, b'' for none; None: the stanza's own `from` and `to`, swapped. lang: as in `render`.
         """
     def reply(self, payload: bytes, to: bytes | None = None, from_: bytes | None = None) -> bytes:
         """An IQ result with the same id; `payload` is XML or b''. Addresses as in `error_reply`."""

@@ -545,19 +545,20 @@ cdef class Stanza:
         put_head(self, <unsigned char *>PyBytes_AS_STRING(head), &t, NULL, 0, from_p, from_n, lang_p, lang_n)
         return head, PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.raw) + t.end, self.rec.len - t.end)
 
-    cpdef bytes error_reply(self, bytes error_xml, to=None, from_=None):
+    cpdef bytes error_reply(self, bytes error_xml, to=None, from_=None, lang=None):
         """The stanza sent back with type='error' and the error behind its content (RFC 6120 8.3).
 
-        to, from_: wire form, b'' for none; None: the stanza's own `from` and `to`, swapped.
+        to, from_: wire form, b'' for none; None: the stanza's own `from` and `to`, swapped. lang: as in `render`.
         """
         cdef Tag t
         cdef bytes head
-        cdef ptr lang = NULL
-        cdef Py_ssize_t n
-        n = plan(self, &t, NULL, -1, NULL, -1, &lang, 0) - (self.rec.len - t.end)
+        cdef ptr lang_p = NULL
+        cdef Py_ssize_t n, lang_n = 0
+        wire(lang, &lang_p, &lang_n)
+        n = plan(self, &t, NULL, -1, NULL, -1, &lang_p, lang_n) - (self.rec.len - t.end)
         n -= leave_out(&t, &self.rec.at[XS_AT_TYPE])
         head = PyBytes_FromStringAndSize(NULL, n)
-        put_head(self, <unsigned char *>PyBytes_AS_STRING(head), &t, NULL, 0, NULL, 0, NULL, 0)
+        put_head(self, <unsigned char *>PyBytes_AS_STRING(head), &t, NULL, 0, NULL, 0, lang_p, lang_n)
         return b"%s type='error'%s%s>%s%s</%s>" % (
             head, attr_as(self, b"to", XS_AT_FROM, to), attr_as(self, b"from", XS_AT_TO, from_),
             self.raw[self.rec.tag_end:self.rec.inner_end], error_xml,

@@ -13,4 +13,4 @@ def bounce(sender: Resource, stanza: Stanza, error: StanzaError) -> None:
     if stanza.type in ("error", "result"):
         return
     count("stanza_errors")
-    sender.send(stanza.error_reply(error.to_xml(), to=sender.jid.wire))
+    sender.send(stanza.error_reply(error.to_xml(), to=sender.jid.wire, lang=sender.lang))
