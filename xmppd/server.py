@@ -425,6 +425,7 @@ class Server:
         log.info("stopping", extra=fields(connections=self.c2s.connections))
         for _, opened in self.listeners:
             opened.close()
+        self.listeners.clear()  # `status` and `reload` go on being answered
         self.sessions.withdraw()
         await self.c2s.shut_down()
         self.site.offline.remove_delivered()

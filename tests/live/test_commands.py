@@ -230,6 +230,21 @@ def test_a_hang_up_reloads(make_site):
     until(lambda: '"event": "reloaded"' in site.log)
 
 
+def test_a_server_that_is_stopping_still_answers(make_site):
+    """Somebody does not answer the closing tag: until then it can be asked, and stopped once more."""
+    site = make_site("[stream]\nclose_timeout_s = 60\n")
+    with site.connect() as silent:
+        silent.open()
+        os.kill(site.pid, signal.SIGTERM)
+        assert silent.read_some()
+        assert site.status["listeners"] == []
+        site.write("[net]\ndscp = 26\n")
+        site.command("reload")
+        assert "has not ended after 0 seconds" in site.command("stop", "--timeout", "0", expect=1).stderr
+        silent.close()
+    assert site.stop() == 0
+
+
 def test_stop_returns_when_the_server_has_ended(make_site):
     site = make_site()
     with site.login("alice") as alice:

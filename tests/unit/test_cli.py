@@ -284,6 +284,16 @@ def test_init_wrong_usage(tmp_path: Path, call: Call, words: list[str], sentence
     assert not (tmp_path / "x").exists()
 
 
+def test_an_empty_word_is_no_path(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is not set does not lay a site into the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for words in (["init", "", "--domain", "localhost"], ["-c", "", "check"]):
+        done = call(*words)
+        assert (done.status, one_sentence(done.err)) == (2, True)
+        assert '"" is no path' in done.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_init_where_nobody_may_write(tmp_path: Path, call: Call) -> None:
     (tmp_path / "file").write_text("")
     done = call("init", tmp_path / "file" / "site", "--domain", "localhost")
@@ -1013,6 +1023,27 @@ def test_output_that_cannot_be_written_is_one_sentence(site: Path, words: list[s
         )  # fmt: skip
     assert (done.returncode, one_sentence(done.stderr)) == (1, True), done.stderr
     assert "the output cannot be written: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help >/dev/full",
+        "--version >/dev/full",
+        "user add --help >/dev/full",
+        "-c {site} user import /proc/self/mem",
+        "init site --domain localhost",
+        "init site --domain localhost --json",
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(site: Path, tmp_path: Path, command: str) -> None:
+    """From a working folder that is gone."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'mkdir gone && cd gone && rmdir ../gone && exec "$0" -m xmppd {command.format(site=site)}', sys.executable],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, one_sentence(done.stderr)) == (1, True), done.stderr
 
 
 @pytest.mark.parametrize(

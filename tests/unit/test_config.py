@@ -74,7 +74,7 @@ BAD = [
     ("retries = 3", "retires = 3", ':18: unknown key "retires" in [sasl]; did you mean "retries"?'),
     ("[sasl]", "[sals]", ':17: unknown key "sals"; did you mean "sasl"?'),
     ('profile = "uc-2013"', "proflie = 1", ':1: unknown key "proflie"; did you mean "profile"?'),
-    ("retries = 3", "backlog = 3", ':18: unknown key "backlog" in [sasl]; it belongs in [net]'),
+    ("retries = 3", "backlog = 3", ':18: unknown key "backlog" in [sasl]; there is one in [net]'),
     (
         "retries = 3",
         "stanza_byte = 3",
@@ -117,7 +117,7 @@ BAD = [
         "[limits]\nstanza_bytes = 10000\npreauth_stanza_bytes = 10001\n[sasl]",
         ":19: limits.preauth_stanza_bytes is above limits.stanza_bytes",
     ),
-    ("[sasl]", "net = 3\n[sasl]", ':17: unknown key "net" in [listeners]; it belongs at the top'),
+    ("[sasl]", "net = 3\n[sasl]", ':17: unknown key "net" in [listeners]; there is one at the top'),
     ('profile = "uc-2013"', "net = 3", ":1: net must be a table, written [net]"),
     ('profile = "uc-2013"', "profile = ", ": not a TOML file: invalid value (at line 1, column 11)"),
     (

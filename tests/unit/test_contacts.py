@@ -548,3 +548,24 @@ async def test_what_one_account_sends_another_crosses_in_order():
         await core.settle()
         assert halves(core) == [State.NONE, State.NONE]
         assert not core.site.crossings
+
+
+@pytest.mark.parametrize(("ours", "a", "b"), [("TO", "NONE", "NONE"), ("BOTH", "FROM", "TO")])
+@in_loop
+async def test_a_request_that_is_sent_again_while_its_end_is_on_its_way_is_settled_by_it(ours, a, b):
+    """Else the contact would be asked by somebody who has been told that nothing is between them any more."""
+    async with CoreSite() as core:
+        ben = f"ben@{HOST}"
+        core.records.items[1][ben] = stored(ben, State[ours])
+        core.records.items[2][ANN] = stored(ANN, {"TO": State.FROM, "BOTH": State.BOTH}[ours], ben)
+        ann, ben_client = await core.login("ann"), await core.login("ben")
+        core.records.fail_put[1] = StanzaError("internal-server-error")
+        ben_client.send(f"<presence type='unsubscribed' to='{ANN}'/>")
+        await core.settle()
+        ann.send(f"<presence type='subscribe' to='{ben}'/>")
+        await core.settle()
+        core.records.fail_put.clear()
+        core.site.crossings.retry()
+        await core.settle()
+        assert halves(core) == [State[a], State[b]]
+        assert ann.held == 0

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import xml.etree.ElementTree as ET
+from unittest.mock import AsyncMock
 
 import pytest
 
 from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
 from tests.xmpp_client import condition, find
 from xmppd.errors import StanzaError
+from xmppd.jid import JID
 from xmppd.records import RosterItem
 
 ANN, BEN = f"ann@{HOST}", f"ben@{HOST}"
@@ -453,6 +456,91 @@ async def test_who_was_sent_directed_presence_may_probe_for_it():
         ben.send(f"<presence type='probe' to='{ann.jid}' id='p'/>")
         await core.settle()
         assert [answer.get("type") for answer in ben.read()] == ["unsubscribed"]
+
+
+@pytest.mark.req("7-18.e", "7-22.a.iii")
+@pytest.mark.parametrize("ends", ["unsubscribed", "unsubscribe"])
+@pytest.mark.parametrize("to", ["bare", "full"])
+@in_loop
+async def test_a_subscription_that_ends_takes_directed_presence_back(ends, to):
+    """RFC 6121 4.6.1: its cancellation takes precedence. Who was told "unavailable" learns nothing more, and once."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        await subscribe(core, ann, ben)
+        ben.send("<presence/>")
+        ann.send("<presence/>", f"<presence to='{ben.bare if to == 'bare' else ben.jid}'/>")
+        await core.settle()
+        one, other = (ann, ben) if ends == "unsubscribed" else (ben, ann)
+        one.send(f"<presence type='{ends}' to='{other.bare}'/>")
+        await core.settle()
+        assert types(ben.read()).count(("presence", "unavailable", ann.jid)) == 1
+        ben.send(f"<presence type='probe' to='{ann.jid}'/>")
+        await core.settle()
+        assert types(ben.read()) == [("presence", "unsubscribed", ANN)]
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        assert types(ben.read()) == []
+
+
+@in_loop
+async def test_directed_presence_stays_with_a_resource_that_the_end_of_the_subscription_does_not_reach():
+    """RFC 6121 4.6.3: the resource is connected and not available, and has to hear some time that it is over."""
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann", "a"), await core.login("ben", "b")
+        await subscribe(core, ann, ben)
+        ann.send(
+            "<presence/>", f"<presence to='{ben.jid}'/>", f"<presence type='unsubscribed' to='{ben.bare}'/>"
+        )
+        await core.settle()
+        assert ("presence", "unavailable", ann.jid) not in types(ben.read())
+        core.sessions.unbind(ann.resource)
+        await core.settle()
+        assert types(ben.read()) == [("presence", "unavailable", ann.jid)]
+
+
+@pytest.mark.req("8-9.b")
+@in_loop
+async def test_who_asks_for_somebody_who_is_away_learns_since_when(monkeypatch):
+    """RFC 6121 4.3.2: the answer says when the last unavailable presence was; not to who may not see it."""
+    async with CoreSite(("ann", "ben", "eve")) as core:
+        ann, ben, eve = await core.login("ann"), await core.login("ben"), await core.login("eve")
+        await subscribe(core, ann, ben)
+        left = datetime.datetime(2026, 1, 31, 12, 0, 7, tzinfo=datetime.UTC)
+        monkeypatch.setattr("xmppd.clock.utc_now", lambda: left)
+        core.sessions.unbind(ben.resource)
+        for core.records.gate in (None, asyncio.Event()):
+            ann.send(f"<presence type='probe' to='{ben.bare}' id='p'/>", "<presence/>")
+            if core.records.gate is not None:
+                core.records.gate.set()
+            await core.settle()
+            answer, own = ann.read()
+            assert (answer.get("type"), answer.get("from"), answer.get("id")) == (
+                "unavailable",
+                ben.bare,
+                "p",
+            )
+            (delay,) = answer
+            assert (delay.tag, delay.get("stamp")) == ("{urn:xmpp:delay}delay", "2026-01-31T12:00:07.000Z")
+            assert own.get("from") == ann.jid
+            core.site.accounts.forget(JID.parse(ben.bare))  # as after a restart
+        eve.send(f"<presence type='probe' to='{ben.bare}'/>")
+        await core.settle()
+        assert [(each.get("type"), list(each)) for each in eve.read()] == [("unsubscribed", [])]
+
+
+@pytest.mark.req("8-9.b")
+@in_loop
+async def test_a_probe_is_answered_if_the_store_does_not_say_since_when(monkeypatch):
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann"), await core.login("ben")
+        await subscribe(core, ann, ben)
+        core.sessions.unbind(ben.resource)
+        await core.settle()
+        monkeypatch.setattr(core.records, "seen", AsyncMock(side_effect=StanzaError("internal-server-error")))
+        ann.send(f"<presence type='probe' to='{ben.bare}'/>")
+        await core.settle()
+        assert [(each.get("type"), list(each)) for each in ann.read()] == [("unavailable", [])]
+        assert ann.held == 0
 
 
 @in_loop

@@ -235,6 +235,18 @@ async def test_the_roster_of_another_is_forbidden_whether_there_is_one_or_not(wh
         assert not any(core.records.items.values())
 
 
+@pytest.mark.req("6-31.1")
+@pytest.mark.parametrize("address", ["", "@@", "nobody@x"])
+@in_loop
+async def test_what_is_removed_and_not_there_is_not_found_whatever_it_looks_like(address):
+    """RFC 6121 2.5.3: any value that names no item of the roster."""
+    async with CoreSite() as core:
+        ann = await core.login("ann")
+        ann.send(put(f"<item jid='{address}' subscription='remove'/>"))
+        await core.settle()
+        assert [condition(answer) for answer in ann.read()] == ["item-not-found"]
+
+
 @pytest.mark.parametrize("own", ["", "/other", "/a"])
 @in_loop
 async def test_nobody_is_a_contact_of_its_own(own):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 
 from scripts import run_localhost
 from scripts.local_server import LocalServer, endpoint
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def addresses(server: LocalServer) -> list[str]:
@@ -79,3 +83,13 @@ def test_a_configuration_that_is_no_text(state: Path) -> None:
     run_localhost.prepare().config.write_bytes(b"\xff")
     with pytest.raises(run_localhost.ServerError, match="is not UTF-8; remove it and another is made"):
         run_localhost.prepare()
+
+
+def test_a_check_that_nobody_can_read_is_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "scripts.check_session"],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    said = "scripts/run --check: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)

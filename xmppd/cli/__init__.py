@@ -47,4 +47,9 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         if isinstance(error, Unwritten):
             complain(str(error))
         status = 1
+    except OSError as error:
+        # what no command has words of its own for: help that cannot be written, a working folder that is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        complain(f"{error.filename or 'it cannot be done'}: {error.strerror or error}")
+        status = 1
     sys.exit(status)

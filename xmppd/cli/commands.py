@@ -45,6 +45,15 @@ class _DomainName(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, context)
 
 
+class _Path(click.Path):
+    """A path. An empty word, of a variable that is not set, is none: it is not the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if value == "":
+            self.fail('"" is no path', param, context)
+        return super().convert(value, param, context)
+
+
 class _Seconds(click.ParamType):  # type: ignore[type-arg]
     name = "S"
 
@@ -90,7 +99,7 @@ ACCOUNT, ADDRESS = _Jid(of_account=True), _Jid(of_account=False)
 @click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path, readable=False),
+    type=_Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Configuration file.",
 )
@@ -107,7 +116,7 @@ def xmppd(context: click.Context, config: Path | None) -> None:
 
 
 @xmppd.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.argument("folder", type=_Path(path_type=Path, file_okay=False), metavar="DIR")
 @click.option(
     "--domain", "domains", type=_DomainName(), multiple=True, required=True, help="A domain to serve."
 )
@@ -493,7 +502,10 @@ def import_users(context: click.Context, file: Any, as_json: bool) -> int:
     from xmppd.cli import importing
 
     path = path_of(context)
-    lines = file.readlines()
+    try:
+        lines = file.readlines()
+    except OSError as error:
+        raise CommandError(f"{file.name}: cannot be read: {error.strerror}") from None
     try:
         with reach.accounts(path) as there, progress("accounts", len(lines)) as advance:
             said = importing.run(there, lines, lambda done, total: advance(done))

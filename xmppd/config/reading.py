@@ -94,7 +94,7 @@ def _nearest(name: str, table: str) -> str:
         return f'; did you mean "{near[0]}"?'
     everywhere = {key.path: key.name for t in ("", *tables()) for key in keys_of(t).values()}
     if homes := [path.rpartition(".")[0] for path, known in everywhere.items() if known == name]:
-        return f"; it belongs {' or '.join(f'in [{home}]' if home else 'at the top' for home in homes)}"
+        return f"; there is one {' and '.join(f'in [{home}]' if home else 'at the top' for home in homes)}"
     if near := difflib.get_close_matches(name, set(everywhere.values()), n=1, cutoff=0.75):
         return f'; did you mean "{next(path for path, known in everywhere.items() if known == near[0])}"?'
     return f"; known here: {', '.join(keys_of(table))}"

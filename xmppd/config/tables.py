@@ -206,13 +206,14 @@ class Stream(Struct, frozen=True, kw_only=True):
         float, setting("Time from the connection to the bound resource.", gt=0, le=3600)
     ] = 60.0
     close_timeout_s: Annotated[
-        float, setting("Time the other side has to answer our closing tag.", ge=0.5, le=600)  # 1-19
+        float, setting("Time the other side has to answer our closing tag.", "live", ge=0.5, le=600)  # 1-19
     ] = 5.0
     idle_ping_s: Annotated[
         float, setting("Silence after which the client is pinged (XEP-0199); 0: never.", ge=0, le=86400)
     ] = 300.0
     ping_timeout_s: Annotated[
-        float, setting("Time a client has to answer the ping before connection-timeout.", gt=0, le=3600)
+        float,
+        setting("Time a client has to answer the ping before connection-timeout.", "live", gt=0, le=3600),
     ] = 30.0
     bind_retries: Annotated[
         int, setting("Bind requests after the first failed one before the stream is closed.", ge=5, le=10)

@@ -200,6 +200,11 @@ def inbound(
         item = before or RosterItem(str(contact), listed=False)
         step = INBOUND[type_][account.roster.state(contact)]
         reply, passes, state = step.reply, step.passes, step.after
+        if type_ == "subscribe" and crossing is None and site.crossings.between(user, contact):
+            # a request that is sent again, and has changed nothing over there: what is on its way between the two, an
+            # answer or an end, settles it, and would not be known of by a request that is entered here before that
+            then()
+            return
         if account.blocks(contact):  # XEP-0191 3.3: no word of it; but the two rosters stay in step
             if type_ == "subscribe":
                 await nothing_changes()

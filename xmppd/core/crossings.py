@@ -36,6 +36,10 @@ class Crossings:
         self._last = max(self._last + 1, int(clock.utc_now().timestamp() * 1_000_000))
         return Crossing(self._last, str(to), str(from_), type_, stanza, id_)
 
+    def between(self, one: JID, other: JID) -> bool:
+        """Whether something is on its way from one of the two accounts to the other."""
+        return _key(str(one), str(other)) in self._queues
+
     def cross(self, crossing: Crossing, go: Go) -> None:
         """Call `go` when all earlier ones of the pair are through; it ends in `through` or `stuck`, then or later."""
         self._last = max(self._last, crossing.key)
@@ -69,5 +73,8 @@ class Crossings:
 
 
 def _pair(crossing: Crossing) -> tuple[str, str]:
-    first, second = sorted((crossing.to, crossing.from_))
-    return first, second
+    return _key(crossing.to, crossing.from_)
+
+
+def _key(one: str, other: str) -> tuple[str, str]:
+    return (one, other) if one < other else (other, one)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import re
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
-from xmppd import ns
+from xmppd import clock, ns
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource, fan_out, in_block_list, separated, show_presence
 from xmppd.core.accounts import Account, Audience, Refused
 from xmppd.core.activity import STATUS_CHARACTERS
 from xmppd.core.delivery import Fate, Form, State, form
 from xmppd.core.site import Site, bounce, unheard
+from xmppd.core.turn import Turn
 from xmppd.errors import StanzaError
 from xmppd.events import limited
 from xmppd.jid import JID
+from xmppd.records import Seen
 
 # of the contacts that a resource is shown: how many are looked for in one go, and the output that is enough for one
 MET_AT_ONCE: Final = 500
@@ -142,8 +146,11 @@ def _hears(site: Site, sender: Resource, to: JID) -> bool:
     if not sender.available:
         return False
     account: Account = sender.account.account
-    if to.bare != sender.jid.bare and not account.shows_to(to.bare):
-        return False
+    return (to.bare == sender.jid.bare or account.shows_to(to.bare)) and _is_told_as_account(site, to)
+
+
+def _is_told_as_account(site: Site, to: JID) -> bool:
+    """Whether presence for the account reaches an address: all but a connected resource without presence."""
     resource = site.table.full(to.norm)
     return resource is None or resource.available
 
@@ -223,7 +230,8 @@ def probe(site: Site, sender: Resource, stanza: Stanza, to: JID) -> None:
     account: Account = sender.account.account
     if to.domain in site.hosts:
         if to.local is not None:
-            answer_probe(site, sender.jid, to, stanza.id, sender)
+            turn = Turn(sender.session, site.settings.answer_s)
+            answer_probe(site, sender.jid, to, stanza.id, sender, turn.over)
     elif account.roster.sees(to.bare):
         site.remote.send(to, presence_xml("probe", user, to, stanza.id), unheard)
     elif shows_itself_to(sender, to):
@@ -245,14 +253,24 @@ def receive_probe(site: Site, from_: JID, to: JID, id_: str | None) -> None:
     answer_probe(site, from_, to, id_, _RemoteProber(site, from_))
 
 
-def answer_probe(site: Site, prober: JID, asked: JID, id_: str | None, to: Resource | _RemoteProber) -> None:
-    """Tell `to` what a probe from `prober` for the local address `asked` may learn (RFC 6121 4.3.2, 4.6.6; 8-9)."""
+def answer_probe(
+    site: Site,
+    prober: JID,
+    asked: JID,
+    id_: str | None,
+    to: Resource | _RemoteProber,
+    then: Callable[[], None] = lambda: None,
+) -> None:
+    """Tell `to` what a probe from `prober` for the local address `asked` may learn (RFC 6121 4.3.2, 4.6.6; 8-9).
 
-    def answer(account: Account | None) -> None:
-        contact = asked.bare
+    `then` comes after it.
+    """
+    contact = asked.bare
+
+    def answer(account: Account | None, left: Seen | None = None) -> None:
         if account is not None and account.blocks(prober):
             return  # XEP-0191 3.3
-        if account is None or not (account.shows_to(prober.bare) or prober.bare == contact):
+        if account is None or not may_see(account):
             resource = site.table.full(asked.norm)
             if resource is not None and shows_itself_to(resource, prober):
                 to.send(presence_xml(None, asked, prober, id_))  # 4.6.6: that it is there, and no more
@@ -270,15 +288,31 @@ def answer_probe(site: Site, prober: JID, asked: JID, id_: str | None, to: Resou
             elif (current := resource.presence(prober.wire)) is not None:
                 to.send(current)  # 8-9.c
         if not shown:
-            to.send(presence_xml("unavailable", asked, prober, id_))  # 8-9.b
+            since = _delay(contact.domain, left) if left is not None else ""
+            to.send(presence_xml("unavailable", asked, prober, id_, since))  # 8-9.b
 
-    async def load_and_answer(account: Account | None) -> None:
-        answer(account)
+    def may_see(account: Account) -> bool:
+        return account.shows_to(prober.bare) or prober.bare == contact
 
-    if (known := site.accounts.get(asked.bare)) is not None:
-        answer(known)
+    async def look_and_answer(account: Account | None) -> None:
+        left = None
+        if account is not None and may_see(account):
+            with suppress(StanzaError):  # the answer matters more than since when
+                left = await site.activity.of(account)
+        answer(account, left if site.table.bare(contact.norm) is None else None)
+        then()
+
+    if site.table.bare(contact.norm) is not None:
+        answer(site.accounts.get(contact))
+        then()
     else:
-        site.accounts.perform(asked.bare, load_and_answer, unheard)
+        site.accounts.perform(contact, look_and_answer, lambda _error: then())
+
+
+def _delay(domain: str, left: Seen) -> str:
+    """When an account left, as RFC 6121 4.3.2 would have it in the answer to a probe (XEP-0203)."""
+    moment = datetime.datetime.fromtimestamp(left.at, datetime.UTC)
+    return f"<delay xmlns='{ns.DELAY}' from='{domain}' stamp='{clock.xep0082(moment)}'/>"
 
 
 # directed presence
@@ -402,6 +436,10 @@ def hide(site: Site, user: JID, contact: JID) -> None:
         return  # it was told when it was blocked
     for resource in available(site, user):
         _pass_on(site, contact, presence_xml("unavailable", resource.jid, contact), resource.jid)
+        # 4.6.1: that takes precedence over directed presence, which it takes back where it arrives
+        directed = resource.directed or {}
+        for to in [to for to in directed if to.bare == contact and _is_told_as_account(site, to)]:
+            del directed[to]
 
 
 def show_all(site: Site, account: Account, to: Audience) -> None:

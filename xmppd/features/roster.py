@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -94,7 +95,10 @@ def _read(request: Request) -> tuple[str, RosterItem | None]:
     if element.get("subscription") == "remove":
         return address, None
     # a full address is an item of its own: subscriptions are of bare ones (3.1.2), and never to an account by itself
-    contact = _parsed(address)
+    try:
+        contact = JID.parse(address)
+    except JIDError as error:
+        raise StanzaError("jid-malformed", str(error)) from None
     if contact.bare == request.sender.jid.bare:
         raise StanzaError("not-allowed", "an account is not its own contact")
     name = element.get("name") or ""
@@ -112,13 +116,6 @@ def _read(request: Request) -> tuple[str, RosterItem | None]:
     return address, RosterItem(str(contact), name=name, groups=tuple(groups))
 
 
-def _parsed(address: str) -> JID:
-    try:
-        return JID.parse(address)
-    except JIDError as error:
-        raise StanzaError("jid-malformed", str(error)) from None
-
-
 async def _update(request: Request, account: Account, wish: RosterItem) -> None:
     before = account.roster.named(wish.jid)
     item = replace(before or wish, name=wish.name, groups=wish.groups, listed=True)
@@ -130,7 +127,10 @@ async def _update(request: Request, account: Account, wish: RosterItem) -> None:
 
 async def _remove(request: Request, account: Account, address: str) -> None:
     """RFC 6121 2.5: cancel both subscriptions, then forget the item."""
-    before = account.roster.named(address) or account.roster.get(_parsed(address))
+    before = account.roster.named(address)
+    if before is None:
+        with suppress(JIDError):  # what is no address names no item
+            before = account.roster.get(JID.parse(address))
     if before is None or not before.listed:
         raise StanzaError("item-not-found")  # 6-31
     await contacts.remove(request.site, account, before)
