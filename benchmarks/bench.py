@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.judge import OURS, ProfileError, profile_named
 from benchmarks.page import as_html
 from benchmarks.programs import ROOT, missing_tools, our_cpu_s, processors_busy_s
-from benchmarks.report import Report, as_data, conclusion, headline, number, verdict_word, wanted
+from benchmarks.report import Report, as_data, conclusion, headline, memory, number, verdict_word, wanted
 from benchmarks.rounds import Run, Told, estimated_s, run, scenarios_of
 from benchmarks.scenarios import FULL, QUICK
 from benchmarks.subjects import Subject
@@ -186,7 +186,7 @@ def _rows(table: Table, found: Run) -> None:
             number(figure.rate),
             number(figure.cpu_us / 1e3),
             *(number(figure.latency_ms(share)) if figure.latency_us else "" for share in (0.5, 0.99)),
-            " ".join(f"{kib:.1f}" for kib in figure.kib.values()),
+            "\n".join(memory(figure)),
             f"{figure.generator_share:.0%}{' LIMIT' if figure.generator_was_limit else ''}",
             " ".join(f"{count} {fault}" for fault, count in figure.faults.items()) or "0",
             style="bold" if figure.subject == OURS else "",

@@ -16,6 +16,7 @@ from benchmarks.report import (
     conclusion,
     headline,
     machine,
+    memory,
     number,
     verdict_word,
     wanted,
@@ -136,7 +137,7 @@ def _figures(run: Run) -> str:
             number(figure.rate),
             number(figure.cpu_us / 1e3),
             *(number(figure.latency_ms(share)) if figure.latency_us else "" for share in (0.5, 0.99)),
-            "<br>".join(f"{number(kib)} at {at:,}" for at, kib in figure.kib.items()),
+            "<br>".join(memory(figure)),
             f"{figure.generator_share:.0%}{' (was the limit)' if figure.generator_was_limit else ''}",
             "<br>".join(f"{count:,} {fault}" for fault, count in figure.faults.items()) or "0",
         ]

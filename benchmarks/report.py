@@ -8,6 +8,7 @@ import platform
 import ssl
 import subprocess
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from benchmarks.programs import ROOT
 from benchmarks.rounds import Run
 
 BUSY: Final = 0.1  # share of the processors above which others are in the way
+FEW: Final = ("at first", "at most", "at last")
 NINES: Final = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
@@ -159,6 +161,15 @@ def number(value: float) -> str:
     """Three digits that mean something."""
     rounded = float(f"{value:.3g}")
     return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
+
+
+def memory(figure: Figure) -> list[str]:
+    """KiB of each, at so many connections; of a figure over time the first, the most and the last."""
+    found = list(figure.kib.items())
+    if len(found) <= len(FEW):
+        return [f"{number(kib)} at {at:,}" for at, kib in found]
+    picked = zip(FEW, (found[0], max(found, key=itemgetter(1)), found[-1]), strict=True)
+    return [f"{number(kib)} {when}" for when, (_, kib) in picked]
 
 
 def wanted(verdict: Verdict) -> str:

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.figures import Figure, Sample, percentile
 from benchmarks.judge import PROFILES, Goal, goals, profile_named, verdicts
 from benchmarks.page import as_html
-from benchmarks.report import Report, as_data, conclusion, headline
+from benchmarks.report import Report, as_data, conclusion, headline, memory
 from benchmarks.rounds import Run, scenarios_of
 from benchmarks.scenarios import QUICK
 
@@ -111,6 +111,15 @@ def test_where_not_even_the_floor_reaches_a_goal_it_says_so() -> None:
     goal = Goal("message-1", "", "Prosody", 5.0, 10.0, 1.1, 2.0, "all that is left")
     assert goal.why_not == "not even the floor reaches it, with 5.5 ×: all that is left"
     assert not replace(goal, peer_ratio=10.0).why_not
+
+
+def test_memory_over_time_is_three_numbers() -> None:
+    scenario = scenarios_of(QUICK)[0]
+    sizes = Figure("idle", "xmppd", scenario, (replace(SAMPLE, memory_kib=((1000, 16.0), (5000, 15.5))),))
+    assert memory(sizes) == ["16 at 1,000", "15.5 at 5,000"]
+    over_time = tuple((20 * n, kib) for n, kib in enumerate((1.0, 3.0, 7.0, 2.0)))
+    day = Figure("mixed-day", "xmppd", scenario, (replace(SAMPLE, memory_kib=over_time),))
+    assert memory(day) == ["1 at first", "7 at most", "2 at last"]
 
 
 def test_the_page_is_well_formed_and_loads_nothing() -> None:

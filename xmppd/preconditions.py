@@ -16,6 +16,7 @@ from xmppd.auth import examine_secret
 from xmppd.config import Config, Domain
 from xmppd.net.sockets import Options, listener_sockets
 from xmppd.ops import admin
+from xmppd.pki.certificate import kind_of_key, read_chain
 from xmppd.store import StoreError, examine
 
 ALPN = (b"xmpp-client",)
@@ -46,10 +47,20 @@ def unmet(config: Config, *, beside_a_server: bool = False) -> list[Unmet]:
 def _certificates(config: Config) -> Iterator[Unmet]:
     lib = LibCtx()
     for domain in config.domains:
+        key = f"domains[{domain.name}]"
         try:
             tls_context(config, domain, lib)
         except StartError as error:
-            yield Unmet(f"domains[{domain.name}]", str(error))
+            yield Unmet(key, str(error))
+            continue
+        kind = kind_of_key(read_chain(domain.certificate)[0])
+        fits = [("-ECDSA-" in name) is (kind == "ECDSA") for name in config.tls.ciphers]
+        if config.tls.min_version == "1.2" and not any(fits):
+            # 2-8: a version that is offered can be had
+            yield Unmet(
+                key,
+                f"no suite of tls.ciphers is for the {kind} key of {domain.name}: TLS 1.2 would never work",
+            )
 
 
 def _data(config: Config) -> Iterator[Unmet]:

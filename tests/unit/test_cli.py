@@ -468,6 +468,18 @@ def _make_database(site: Path, statement: str) -> None:
     connection.close()
 
 
+def test_check_wants_a_suite_for_the_kind_of_key(site: Path, call: Call) -> None:
+    """2-8: TLS 1.2 that is offered can be had."""
+    text = site.read_text()
+    site.write_text(text + '\n[tls]\nciphers = ["ECDHE-RSA-AES256-GCM-SHA384"]\n')
+    assert [each["text"] for each in call("-c", site, "check", "--json").data["found"]] == [
+        f"no suite of tls.ciphers is for the ECDSA key of {name}: TLS 1.2 would never work"
+        for name in ("localhost", "second.example")
+    ]
+    site.write_text(text + '\n[tls]\nciphers = ["ECDHE-ECDSA-AES256-GCM-SHA384"]\n')
+    assert not call("-c", site, "check", "--json").data["found"]
+
+
 def test_check_looks_at_what_the_server_opens(site: Path, call: Call) -> None:
     """What would end `run` at once ends `check` too, and nothing is made on the way."""
     data = site.parent / "data"

@@ -76,6 +76,13 @@ def read_chain(path: Path) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(path.read_bytes())
 
 
+def kind_of_key(certificate: x509.Certificate) -> str:
+    """How the suites of TLS 1.2 name what the key signs by: RSA, or ECDSA, Edwards curves included (RFC 8422 5.1.1)."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return "RSA" if isinstance(certificate.public_key(), rsa.RSAPublicKey) else "ECDSA"
+
+
 def facts(chain: list[x509.Certificate]) -> Facts:
     """What the first certificate of `chain` says."""
     leaf = chain[0]
