@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.core_site import HOST, CoreSite, in_loop, subscribe
 from tests.xmpp_client import condition
-from xmppd.core import removal
+from xmppd.core import presence, removal
 from xmppd.errors import StanzaError
 from xmppd.jid import JID
 from xmppd.ops import commands
@@ -96,6 +96,18 @@ async def test_contacts_forget_full_addresses_of_a_deleted_account_too():
         assert list(ben.resource.account.account.roster) == []
         items = [item.get("jid") for stanza in ben.read() for item in stanza.iter("{jabber:iq:roster}item")]
         assert items == [str(ANN), f"{ANN}/desk"]
+
+
+@in_loop
+async def test_directed_presence_is_not_for_a_new_account_of_the_name():
+    async with CoreSite() as core:
+        ann, ben = await core.login("ann"), await core.login("ben", "b")
+        ann.send(f"<presence to='{ben.jid}'/>", f"<presence to='{BEN}'/>", f"<presence to='cay@{HOST}'/>")
+        await core.settle()
+        assert presence.shows_itself_to(ann.resource, ben.resource.jid)
+        delete(core, "ben")
+        await removal.tell_contacts(core.site, BEN, [])
+        assert [str(to) for to in ann.resource.directed] == [f"cay@{HOST}"]
 
 
 @in_loop

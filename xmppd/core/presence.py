@@ -349,6 +349,15 @@ def shows_itself_to(resource: Resource, other: JID) -> bool:
     return resource.directed is not None and (other in resource.directed or other.bare in resource.directed)
 
 
+def forget(site: Site, gone: JID) -> None:
+    """An account is no more: directed presence that it was sent is not for another one of its name."""
+    for connected in site.table.accounts():
+        for resource in connected.resources:
+            directed = resource.directed or {}
+            for to in [to for to in directed if to.bare == gone]:
+                del directed[to]
+
+
 def end_directed(site: Site, user: JID, told: Container[bytes], blocked: frozenset[bytes]) -> None:
     """Whoever of the `blocked` was sent directed presence hears that it is over, except the accounts `told`."""
     for resource in _resources(site, user):

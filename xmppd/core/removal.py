@@ -31,6 +31,7 @@ async def tell_contacts(site: Site, gone: JID, held: Sequence[tuple[JID, JID]]) 
     def failed(error: StanzaError) -> None:
         log.error("contact not told", extra=fields(account=str(gone), condition=error.condition))
 
+    presence.forget(site, gone)
     for begin in range(0, len(held), AT_ONCE):
         for holder, address in held[begin : begin + AT_ONCE]:
             site.accounts.perform(holder, partial(_take_out, site, address), failed)
