@@ -175,7 +175,8 @@ def run(
         if launch is None:
             first, *more = hosts or domains[:1]
             subject = Subject(
-                first, port or 5222, domains, str(ca) if ca else None, people, disabled_people, expired_people,
+                first, port or 5222, domains, str(ca) if ca else None,
+                accounts=people, disabled_accounts=disabled_people, expired_accounts=expired_people,
                 system=system or "unknown", more_hosts=tuple(more), s2s_port=s2s_port or 5269,
             )  # fmt: skip
             given.try_out(subject, serves_servers=s2s_port is not None)
