@@ -5,17 +5,22 @@ that are socket pairs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import itertools
 import socket
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import pytest
 
 from xmppd._fast.conn import NetLoop, PyHandler
 from xmppd._fast.reader import Stanza
 from xmppd._fast.route import Resource
-from xmppd.core import iq
+from xmppd.core import broadcasts, iq
+from xmppd.core.broadcasts import Broadcasts
 from xmppd.core.router import Router
 from xmppd.core.sessions import Sessions
 from xmppd.core.site import CoreSettings, Site
@@ -223,9 +228,9 @@ class FakeClient:
         self.held += 1
 
     def release(self) -> None:
-        """What the core calls."""
+        """What the core calls: it goes on, but not in the middle of that call."""
         self.held -= 1
-        self._read()
+        asyncio.get_running_loop().call_soon(self._read)
 
     def send(self, *stanzas: str) -> None:
         self.unread += stanzas
@@ -288,6 +293,7 @@ class CoreSite:
         self.sessions = Sessions(self.site)
         self.remote = FakeRemote()
         self._peers: list[socket.socket] = []
+        self._clients: list[FakeClient] = []
 
     async def __aenter__(self) -> CoreSite:
         self.net = NetLoop(asyncio.get_running_loop(), workers=1)
@@ -303,7 +309,9 @@ class CoreSite:
         ours, peer = socket.socketpair()
         peer.setblocking(False)
         self._peers.append(peer)
-        return FakeClient(self, self.net.adopt(ours.detach(), PyHandler()), peer)
+        client = FakeClient(self, self.net.adopt(ours.detach(), PyHandler()), peer)
+        self._clients.append(client)
+        return client
 
     async def login(self, name: str, resource: str | None = None) -> FakeClient:
         client = self.connection()
@@ -329,9 +337,18 @@ class CoreSite:
 
     async def settle(self) -> None:
         """Until all that was asked has been done and sent."""
-        await self.site.drain()
-        for _ in range(4):
-            await asyncio.sleep(0)
+
+        def heard() -> bool:
+            return not self.site.broadcasts and not any(
+                each.unread and not each.held for each in self._clients
+            )
+
+        before = None
+        while before != (before := sum(len(each.unread) for each in self._clients)):
+            await self.until(heard)
+            await self.site.drain()
+            for _ in range(4):
+                await asyncio.sleep(0)
 
     def item(self, name: str, contact: str) -> RosterItem | None:
         """What the store has; memory must agree."""
@@ -348,6 +365,27 @@ class CoreSite:
                 return
             await asyncio.sleep(0)
         raise AssertionError("it did not come to that")
+
+
+@contextlib.contextmanager
+def broadcasts_cut_up(most_at_once: int) -> Iterator[None]:
+    """Presence to more contacts than that is told in pieces as short as can be, one in eight turns of the loop."""
+    turns = itertools.count(1)
+    go_on = Broadcasts._go_on
+
+    def rarely(self: Broadcasts) -> None:
+        if next(turns) % 8:
+            self._asked = False
+            self._ask()
+        else:
+            go_on(self)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(broadcasts, "AT_ONCE", most_at_once)
+        patched.setattr(broadcasts, "TURN_NS", -1)
+        patched.setattr(broadcasts, "SHARE", 1 << 60)
+        patched.setattr(Broadcasts, "_go_on", rarely)
+        yield
 
 
 async def subscribe(core: CoreSite, ann: FakeClient, ben: FakeClient) -> None:

@@ -1373,6 +1373,43 @@ def test_12_what_one_is_sent_does_not_wait_for_a_broadcast(context: TLSContext) 
         wait_for(lambda: not waiting())
 
 
+def test_12_what_goes_to_very_many_waits_for_what_goes_to_one(context: TLSContext) -> None:
+    """`write_late` is sent behind what others are written after it, and goes with what its own connection is."""
+    found: list[tuple[int, int, int]] = []
+
+    with Layer(workers=1, budget_ms=0.02) as layer, contextlib.ExitStack() as stack:
+        port = layer.listen(direct_tls=False)
+        peers = [stack.enter_context(layer.connect(port)) for _ in range(600)]
+        wait_for(lambda: len(layer.handlers) == 600)
+        conns = {handler.conn.peer_port: handler.conn for handler in layer.handlers}
+        one, *many, last = [conns[peer.getsockname()[1]] for peer in peers]
+
+        def waiting() -> int:
+            return sum(conn.pending_out > 0 for conn in many)
+
+        def broadcast() -> None:
+            one.write_late(b"to all, ")
+            for conn in many:
+                conn.write_late(b"to all, ")
+            last.write_late(b"to all, ")
+            last.write(b"to one")
+            one.write(b"to one")
+            layer.loop.call_soon(look)
+
+        def look() -> None:
+            found.append((one.pending_out, waiting(), last.pending_out))
+            last.write_late(b", to all")
+
+        layer.loop.call_soon_threadsafe(broadcast)
+        wait_for(lambda: bool(found))
+        assert found[0][0] == found[0][2] == 0
+        assert found[0][1] > 300
+        wait_for(lambda: not waiting() and not last.pending_out)
+        assert peers[0].recv(100) == b"to all, to one"
+        assert peers[1].recv(100) == b"to all, "
+        assert peers[-1].recv(100) in (b"to all, to one", b"to all, to one, to all")
+
+
 def test_12_an_event_does_not_wait_for_a_broadcast(context: TLSContext) -> None:
     """However much time there is, sending goes on between events; here the first of those sent to makes one."""
     found: list[int] = []

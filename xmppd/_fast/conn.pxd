@@ -49,7 +49,8 @@ cdef enum:
 
 cdef enum:
     F_DOOMED = 1 << 9        # output passed the hard limit
-    F_DIRTY = 1 << 10        # on the list
+    F_DIRTY = 1 << 10        # on the list of those written to in this pass
+    F_LATE = 1 << 21         # on the list of those that are sent to when there is time
 
 
 cdef class Handler:
@@ -87,8 +88,11 @@ cdef class Conn:
 
     cdef int cwrite(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int mark_dirty(self) except -1
+    cdef int mark_late(self) except -1
+    cdef int bound(self) except -1
     cdef bint is_writable(self) noexcept     # neither closed nor closing: what is written will be sent
     cpdef int write(self, bytes data) except -1
+    cpdef int write_late(self, bytes data) except -1
     cpdef int close(self) except -1
     cpdef int abort(self) except -1
     cpdef int pause(self) except -1
@@ -147,7 +151,7 @@ cdef class NetLoop:
     cdef void* first
     cdef int n_conns
     cdef Bag dirty                           # written to in this pass, or since the one before
-    cdef Bag late                            # written to before, and no pass had time to send it
+    cdef Bag late                            # part of what went to very many, or no pass had time for it
     cdef Bag agains
     cdef Bag reports
     cdef Bag graves
@@ -175,8 +179,9 @@ cdef class NetLoop:
     cdef int run_agains(self) except -1
     cdef int run_reports(self) except -1
     cdef int run_dirty(self) except -1
-    cdef int send_some(self, Bag* bag, int n, int64_t until) except -1
-    cdef bint asked(self) noexcept
+    cdef int send_some(self, Bag* bag, uint32_t listed, int n, int64_t until) except -1
+    cdef bint is_over(self, int64_t own_ns, int64_t until_ns) noexcept
+    cdef bint event_waits(self) noexcept
     cdef int dispatch(self, epoll_event* ev) except -1
     # input
     cdef int on_input(self, Conn c) except -1
@@ -215,16 +220,18 @@ cdef class NetLoop:
     cdef int rest(self, Listener l, int err) except -1
 
 
-cdef inline int appended(PyObject* conn) except -1:
-    """`mark_dirty`, which has nothing to do for a connection that is on the list and far from any limit.
+cdef inline int appended(PyObject* conn, bint late=False) except -1:
+    """`mark_dirty` or `mark_late`, which have nothing to do for a connection that is on the list and far from any limit.
 
     `conn` is a Conn, borrowed: in a fan-out counting references costs more than all else that is done here.
     """
+    cdef uint32_t flags = (<Conn> conn).flags
     if (
-        (<Conn> conn).flags & (F_DIRTY | F_DOOMED) == F_DIRTY
+        flags & (F_DIRTY | F_LATE if late else F_DIRTY)
+        and not flags & F_DOOMED
         and (<Conn> conn).out.len < 16384
         and (<Conn> conn).wire.len == 0
         and (<Conn> conn).state != ST_CLOSED
     ):
         return 0
-    return (<Conn> conn).mark_dirty()
+    return (<Conn> conn).mark_late() if late else (<Conn> conn).mark_dirty()

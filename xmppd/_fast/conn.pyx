@@ -166,7 +166,7 @@ cdef enum:
     F_BLOCKED = 1 << 6       # the kernel takes no more
     F_BACKED = 1 << 7        # output stood above the low-water mark: tell when it has fallen
     F_OVER = 1 << 8          # overflow was told
-    # 1 << 9 and 1 << 10: F_DOOMED and F_DIRTY of conn.pxd
+    # 1 << 9 and 1 << 10: F_DOOMED and F_DIRTY of conn.pxd, as 1 << 21: F_LATE
     F_AGAIN = 1 << 11        # on the list
     F_CLOSING = 1 << 12      # the handler gets no more input and writes no more
     F_NOTIFIED = 1 << 13     # our close_notify is out
@@ -346,23 +346,42 @@ cdef class Conn:
         return self.mark_dirty()
 
     cdef int mark_dirty(self) except -1:
-        """`out` was appended to. Keeps it bounded: far above the limit the connection is given up at the end of the pass."""
+        """`out` was appended to, and is sent at the end of the pass."""
+        if self.bound() and not self.flags & F_DIRTY:
+            self.flags |= F_DIRTY
+            bag_put(&self.net.dirty, self)
+        return 0
+
+    cdef int mark_late(self) except -1:
+        """`out` was appended to, and is sent when all is that was written to others, now or meanwhile."""
+        if self.bound() and not self.flags & (F_DIRTY | F_LATE):
+            self.flags |= F_LATE
+            bag_put(&self.net.late, self)
+        return 0
+
+    cdef int bound(self) except -1:
+        """Keep `out` bounded: far above the limit the connection is given up when it is sent. Whether it is alive."""
         if self.state == ST_CLOSED:
             outbuf_free(&self.out)
-            return 0
+            return False
         if self.flags & F_DOOMED or self.out.len + <size_t> self.wire.len > HARD_LIMIT * self.net.out_limit:
             outbuf_free(&self.out)
             self.flags |= F_DOOMED
-        if not self.flags & F_DIRTY:
-            self.flags |= F_DIRTY
-            bag_put(&self.net.dirty, self)
-            if not self.net.in_pass:
-                self.net.soon()
-        return 0
+        if not self.net.in_pass:
+            self.net.soon()
+        return True
 
     cpdef int write(self, bytes data) except -1:
         """Append `data` to the output; sent at the end of the pass. What is written after close() is dropped."""
         return self.cwrite(<const unsigned char*> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    cpdef int write_late(self, bytes data) except -1:
+        """As `write`, but sent behind what is written to others meanwhile: it is one of very many."""
+        if self.is_writable():
+            if outbuf_put(&self.out, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+                raise MemoryError
+            self.mark_late()
+        return 0
 
     def when_taken(self, callback not None):
         """Call `callback()` when the kernel has taken all that is written by now, as it goes over the wire.
@@ -974,7 +993,7 @@ cdef class NetLoop:
         return 0
 
     cdef int run_dirty(self) except -1:
-        """What was written in this pass goes first, then what waits from earlier ones.
+        """What was written in this pass goes first, then what waits from earlier ones, or may wait.
 
         Each gets as much time as the pass has taken before it, and more while nobody asks for anything: so nobody waits
         for the end of a broadcast to ten thousand, and it does not stand still.
@@ -982,45 +1001,52 @@ cdef class NetLoop:
         cdef int n = self.dirty.n      # what is written by a callback of these waits for the next pass
         cdef int i = 0
         cdef int64_t until = now_ns() + self.budget_ns
-        n -= self.send_some(&self.dirty, n, until)
-        self.send_some(&self.late, self.late.n, until)
+        cdef Conn c
+        n -= self.send_some(&self.dirty, F_DIRTY, n, until)
+        self.send_some(&self.late, F_LATE, self.late.n, until)
         try:
             while i < n:
-                bag_put(&self.late, <object> self.dirty.p[i])
-                Py_DECREF(<object> self.dirty.p[i])
+                c = <Conn> self.dirty.p[i]
+                Py_DECREF(c)
                 i += 1
+                c.flags &= ~F_DIRTY
+                c.mark_late()
         finally:
             bag_drop(&self.dirty, i)
         return 0
 
-    cdef int send_some(self, Bag* bag, int n, int64_t until) except -1:
-        """Send for the first n of a bag until the time is up, or the bag's own is and an event waits; for how many."""
+    cdef int send_some(self, Bag* bag, uint32_t listed, int n, int64_t until) except -1:
+        """Send for the first n of a bag until the time is up, or the bag's own is and an event waits; for how many.
+
+        `listed`: the flag of those that are on it.
+        """
         cdef int i = 0
         cdef Conn c
-        cdef int64_t now = now_ns()
-        cdef int64_t own = 2 * now - self.pass_began_ns
+        cdef int64_t own = 2 * now_ns() - self.pass_began_ns
         try:
             while i < n:
                 c = <Conn> bag.p[i]
                 Py_DECREF(c)
                 i += 1
-                c.flags &= ~F_DIRTY
+                c.flags &= ~listed
                 if c.state != ST_CLOSED:
                     try:
                         self.flush(c)
                         c.want()
                     except Exception:
                         self.blame(c, "send")
-                if not i & 7:
-                    now = now_ns()
-                    if now > until or now > own and self.asked():
-                        break
+                if not i & 3 and self.is_over(own, until):
+                    break
         finally:
             bag_drop(bag, i)
         return i
 
-    cdef bint asked(self) noexcept:
-        """Whether an event waits."""
+    cdef bint is_over(self, int64_t own_ns, int64_t until_ns) noexcept:
+        """Whether what goes to many has had its time: `until_ns`, or its own if an event waits."""
+        cdef int64_t now = now_ns()
+        return now > until_ns or now > own_ns and self.event_waits()
+
+    cdef bint event_waits(self) noexcept:
         cdef pollfd p
         if self.ev_pos < self.ev_n:
             return True

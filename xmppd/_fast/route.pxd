@@ -1,6 +1,6 @@
 cimport cython
 
-from xmppd._fast.conn cimport Conn
+from xmppd._fast.conn cimport Conn, NetLoop
 from xmppd._fast.jid cimport JID
 from xmppd._fast.reader cimport Stanza
 
@@ -36,11 +36,13 @@ cdef class ConnectedAccount:
 cdef class RouteTable:
     cdef dict _full
     cdef dict _bare
+    cdef NetLoop _net                        # of the streams
     cdef public bint iq_needs_presence
     cdef readonly unsigned long long routed
 
     cdef int relay(self, Resource sender, Stanza stanza) except -1
     cdef int deliver_bare(self, Stanza stanza, Resource sender, ConnectedAccount account) except -1
+    cdef int tell(self, object contact, bytes head, bytes tail, Resource sender, bint late) except -1
 
 
 cpdef bint in_block_list(bytes key, frozenset addresses) except -1

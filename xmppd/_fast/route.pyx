@@ -9,7 +9,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject, PyTypeObject
 
-from xmppd._fast.conn cimport Conn, appended
+from xmppd._fast.conn cimport Conn, NetLoop, appended
 from xmppd._fast.jid cimport JID
 from xmppd._fast.outbuf cimport outbuf, outbuf_reserve
 from xmppd._fast.reader cimport (
@@ -27,6 +27,7 @@ from xmppd._fast.reader cimport (
     ns_id,
 )
 
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 
@@ -180,7 +181,7 @@ cdef inline Part part(PyObject* of) noexcept:
     return Part(bytes_chars(of), bytes_size(of))
 
 
-cdef inline int append(PyObject* resource, Part head, Part to, Part tail) except -1:
+cdef inline int append(PyObject* resource, Part head, Part to, Part tail, bint late=False) except -1:
     """Head, address and tail in one reservation and three copies; 1, or 0 if the stream of the Resource has gone."""
     cdef PyObject* conn = <PyObject*> (<Resource> resource).conn
     if conn == <PyObject*> None:
@@ -195,7 +196,7 @@ cdef inline int append(PyObject* resource, Part head, Part to, Part tail) except
     memcpy(p + head.n, to.p, to.n)
     memcpy(p + head.n + to.n, tail.p, tail.n)
     out.len += <unsigned int> total
-    appended(conn)
+    appended(conn, late)
     return 1
 
 
@@ -248,6 +249,8 @@ cdef class RouteTable:
         cdef Resource resource = Resource(jid, account, conn, lang, session)
         account.resources += (resource,)
         self._full[jid.norm] = resource
+        if conn is not None:
+            self._net = conn.net
         return resource
 
     def unbind(self, Resource resource not None):
@@ -329,24 +332,55 @@ cdef class RouteTable:
         `contacts` holds normalized bare addresses; `head` and `tail` are those of `Stanza.split`. Who is `separated`
         from the sender gets nothing.
         """
+        cdef Py_ssize_t i
+        cdef int delivered = 0
+        cdef bytes start = head + b" to='"
+        cdef bytes rest = b"'" + tail
+        for i in range(len(contacts)):
+            delivered += self.tell(contacts[i], start, rest, sender, False)
+        return delivered
+
+    def broadcast_late(
+        self,
+        list contacts not None,
+        Py_ssize_t begin,
+        bytes head not None,
+        bytes tail not None,
+        Resource sender not None,
+        int64_t own_ns,
+        int64_t until_ns,
+    ):
+        """`broadcast` to very many, from `contacts[begin]` on: sent behind what is written to others meanwhile.
+
+        It goes on until its own time is up (of `time.monotonic_ns`), then as long as no event waits, at most `until_ns`.
+        Returns where to go on.
+        """
+        cdef Py_ssize_t i
+        cdef bytes start = head + b" to='"
+        cdef bytes rest = b"'" + tail
+        for i in range(begin, len(contacts)):
+            self.tell(contacts[i], start, rest, sender, True)
+            if not i & 15 and self._net is not None and self._net.is_over(own_ns, until_ns):
+                return i + 1
+        return len(contacts)
+
+    cdef int tell(self, object contact, bytes head, bytes tail, Resource sender, bint late) except -1:
+        """Presence to one contact; deliveries made."""
         cdef ConnectedAccount account
         cdef Resource resource
-        cdef Part start, end
-        cdef int delivered = 0
         cdef bint guarded
-        head = head + b" to='"
-        tail = b"'" + tail
-        start = part(<PyObject*> head)
-        end = part(<PyObject*> tail)
-        for key in contacts:
-            found = self._bare.get(key)
-            if found is None:
-                continue
-            account = <ConnectedAccount> found
-            guarded = account.blocked is not None or sender.account.blocked is not None
-            for resource in account.resources:
-                if resource._available and not (guarded and separated(sender, resource)):
-                    delivered += append(<PyObject*> resource, start, part(<PyObject*> account.wire), end)
+        cdef int delivered = 0
+        found = self._bare.get(contact)
+        if found is None:
+            return 0
+        account = <ConnectedAccount> found
+        guarded = account.blocked is not None or sender.account.blocked is not None
+        for resource in account.resources:
+            if resource._available and not (guarded and separated(sender, resource)):
+                delivered += append(
+                    <PyObject*> resource, part(<PyObject*> head), part(<PyObject*> account.wire),
+                    part(<PyObject*> tail), late,
+                )
         self.routed += delivered
         return delivered
 

@@ -47,7 +47,8 @@ async def change(
             _crossed(site, changed, out, into, [*roster.seen, *leaving], roster.sees),
         )
 
-    # while there is somebody who may be told: neither sees the other any more
+    # while there is somebody who may be told: neither sees the other any more, and all is heard that was said before
+    site.broadcasts.finish_of(frozenset([user.norm, *(jid.bare.norm for jid in add)]))
     (contacts, resources), seen = crossed(add, before, after)
     presence.hide_all(site, account, account.audience_of(contacts))
     for contact in resources:

@@ -97,6 +97,7 @@ def withdraw_all(site: Site, leaving: list[Resource]) -> None:
             account.farewell = ""
             _broadcast(site, sender, head, tail)
     for sender in leaving:
+        site.broadcasts.finish(sender.account.key)
         sender.hide()
 
 
@@ -128,14 +129,13 @@ def _priority(stanza: Stanza) -> int:
 
 def _broadcast(site: Site, sender: Resource, head: bytes, tail: bytes) -> None:
     account: Account = sender.account.account
-    _tell_all(site, sender, account.audience, head, tail)
+    site.broadcasts.tell(sender, account.audience.local, head, tail)
+    _tell_remote(site, account, account.audience, head, tail)
     # 4.2.2, 4.4.2: the account's own available resources, the sending one too
     site.table.broadcast([sender.account.key], head, tail, sender)
 
 
-def _tell_all(site: Site, sender: Resource, audience: Audience, head: bytes, tail: bytes) -> None:
-    account: Account = sender.account.account
-    site.table.broadcast(audience.local, head, tail, sender)
+def _tell_remote(site: Site, account: Account, audience: Audience, head: bytes, tail: bytes) -> None:
     for contact in audience.remote:
         if not account.blocks(contact):
             site.remote.send(contact, head + b" to='" + contact.wire + b"'" + tail, unheard)
@@ -443,6 +443,7 @@ def hide(site: Site, user: JID, contact: JID) -> None:
     account = site.accounts.get(user)
     if account is None or account.blocks(contact):
         return  # it was told when it was blocked
+    site.broadcasts.finish(user.norm)
     for resource in available(site, user):
         _pass_on(site, contact, presence_xml("unavailable", resource.jid, contact), resource.jid)
         # 4.6.1: that takes precedence over directed presence, which it takes back where it arrives
@@ -462,6 +463,11 @@ def hide_all(site: Site, account: Account, to: Audience) -> None:
     """As `hide`, to many."""
     for resource in available(site, account.jid):
         _tell_all(site, resource, to, *_goodbye(resource))
+
+
+def _tell_all(site: Site, sender: Resource, audience: Audience, head: bytes, tail: bytes) -> None:
+    site.table.broadcast(audience.local, head, tail, sender)
+    _tell_remote(site, sender.account.account, audience, head, tail)
 
 
 def departures(site: Site, user: JID, contacts: Sequence[bytes], resources: Sequence[JID]) -> list[bytes]:

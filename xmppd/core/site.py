@@ -14,6 +14,7 @@ from xmppd.core.acceptance import Acceptance
 from xmppd.core.accounts import Accounts, Records, Refused
 from xmppd.core.activity import LastActivity
 from xmppd.core.bounce import bounce as bounce
+from xmppd.core.broadcasts import Broadcasts
 from xmppd.core.crossings import Crossings
 from xmppd.core.delivery import UC, Table
 from xmppd.core.messages import Messages
@@ -80,6 +81,7 @@ class Site:
         self.accounts = Accounts(
             self.table, records, hosts, idle_limit=settings.idle_accounts, queue_limit=settings.account_jobs
         )
+        self.broadcasts = Broadcasts(self.table, settings.sessions_per_account)
         self.acceptance = Acceptance()
         self.records = records
         self.rosters = RenderedRosters(settings.roster_cache_bytes)
@@ -96,6 +98,7 @@ class Site:
         """Go by these settings from now on."""
         self.settings = settings
         self.table.iq_needs_presence = settings.iq_needs_presence
+        self.broadcasts.limit = settings.sessions_per_account
         self.acceptance.limit = settings.offline.queue_bytes
         self.accounts.idle_limit = settings.idle_accounts
         self.rosters.limit_bytes = settings.roster_cache_bytes

@@ -21,19 +21,25 @@ class Held(Protocol):
 
 
 class Turn:
-    """A stream waits from now until `over`, at most `seconds`. None: it has ended, and has nothing more to say."""
+    """A stream waits from now until `over`, at most `seconds`, if what it waits for could fail to come.
+
+    None for a stream that has ended: it has nothing more to say.
+    """
 
     __slots__ = ("_stream", "_timer")
 
-    def __init__(self, stream: Held | None, seconds: float) -> None:
+    def __init__(self, stream: Held | None, seconds: float | None = None) -> None:
         self._stream = stream
+        self._timer: asyncio.TimerHandle | None = None
         if stream is not None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self.over)
+            if seconds is not None:
+                self._timer = asyncio.get_running_loop().call_later(seconds, self.over)
             stream.hold()
 
     def over(self) -> None:
         """What the stream has waited for is done; to say it again does nothing."""
         if self._stream is not None:
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             stream, self._stream = self._stream, None
             stream.release()

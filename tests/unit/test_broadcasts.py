@@ -1,0 +1,240 @@
+"""Presence to very many is told some at a time, and nobody can tell but by the clock (RFC 6121 4.2.2; RFC 6120 10.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from unittest.mock import Mock
+
+import pytest
+
+from tests.unit.core_site import HOST, CoreSite, broadcasts_cut_up, in_loop
+from xmppd.core.broadcasts import Broadcasts
+from xmppd.core.presence import withdraw_all
+from xmppd.records import RosterItem
+
+STAR = f"star@{HOST}"
+FANS = [f"fan{i}" for i in range(40)]
+BLOCK = "<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='{}'/></block></iq>"
+
+
+def cut_up(test):
+    """With pieces as short as they can be."""
+
+    @functools.wraps(test)
+    def run():
+        with broadcasts_cut_up(3):
+            in_loop(test)()
+
+    return run
+
+
+async def starred(core):
+    """The star, and its fans, who see it, as they would see the sun."""
+    records = core.records
+    for fan in FANS:
+        for name in records.ids.keys() & {STAR, f"sun@{HOST}"}:
+            records.items[records.ids[name]][f"{fan}@{HOST}"] = RosterItem(
+                f"{fan}@{HOST}", subscription="from"
+            )
+            records.items[records.ids[f"{fan}@{HOST}"]][name] = RosterItem(name, subscription="to")
+    fans = [await core.login(fan, "r") for fan in FANS]
+    for fan in fans:
+        fan.send("<presence/>")
+    star = await core.login("star", "one")
+    await core.settle()
+    for fan in fans:
+        fan.raw()
+    return star, fans
+
+
+def told(client):
+    """What a client was told since the last look: the status of presence, None for unavailable, else the element."""
+    return [
+        (None if each.get("type") == "unavailable" else each.findtext("{jabber:client}status"))
+        if each.tag.endswith("presence")
+        else each.tag.rpartition("}")[2]
+        for each in client.read()
+    ]
+
+
+async def some_told(core, fans):
+    """Let the loop turn until some have been told, and others have not."""
+    found = [[] for _ in fans]
+    while not any(found):
+        await asyncio.sleep(0)
+        found = [told(fan) for fan in fans]
+    assert not all(found)
+    return found
+
+
+def status(text):
+    return f"<presence><status>{text}</status></presence>"
+
+
+@cut_up
+async def test_what_follows_waits_until_all_have_been_told():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"), f"<message to='{fans[-1].jid}'/>", status("2"))
+        found = await some_told(core, fans)
+        await core.settle()
+        rest = [told(fan) for fan in fans]
+        for fan, before, after in zip(fans, found, rest, strict=True):
+            assert before + after == (["1", "message", "2"] if fan is fans[-1] else ["1", "2"])
+        assert not star.held
+        assert told(star) == ["1", "2"]
+
+
+@cut_up
+async def test_others_do_not_wait():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"))
+        fans[0].send(f"<message to='{fans[-1].jid}'/>")
+        found = []
+        while not found:
+            await asyncio.sleep(0)
+            found = told(fans[-1])
+        assert found == ["message"]
+        await core.settle()
+        assert told(fans[-1]) == ["1"]
+
+
+@cut_up
+async def test_a_stream_that_ends_meanwhile():
+    """Everybody sees it come and go, and the next of the same name come."""
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"))
+        found = await some_told(core, fans)
+        core.sessions.unbind(star.resource)
+        again = await core.login("star", "one")
+        again.send(status("2"))
+        await core.settle()
+        assert [a + b for a, b in zip(found, map(told, fans), strict=True)] == [["1", None, "2"]] * len(fans)
+
+
+@pytest.mark.req("8-12")
+@cut_up
+async def test_who_is_cut_off_meanwhile_sees_it_go_and_no_more():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"))
+        await some_told(core, fans)
+        fans[-1].send(f"<presence type='unsubscribe' to='{STAR}'/>")
+        await core.settle()
+        assert told(fans[-1])[-1] is None
+
+
+@cut_up
+async def test_who_is_blocked_meanwhile_sees_it_go_and_no_more():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        other = await core.login("star", "two")
+        star.send(status("1"))
+        await some_told(core, fans)
+        other.send(BLOCK.format(fans[-1].bare))
+        await core.settle()
+        assert told(fans[-1])[-1] is None
+        assert all("1" in told(fan) or fan is fans[-1] for fan in fans[20:])
+
+
+@cut_up
+async def test_who_is_blocked_hears_nothing_more_of_those_who_have_gone():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"))
+        await some_told(core, fans)
+        core.sessions.unbind(star.resource)
+        other = await core.login("star", "two")
+        other.send(BLOCK.format(fans[-1].bare))
+        await core.until(other.read)
+        assert told(fans[-1]) == ["1", None]
+        await core.settle()
+        assert told(fans[-1]) == []
+
+
+@in_loop
+async def test_when_there_are_few_of_them_suddenly_what_was_said_before_goes_first():
+    with broadcasts_cut_up(len(FANS) - 1):
+        async with CoreSite(["star", *FANS]) as core:
+            star, fans = await starred(core)
+            star.send(BLOCK.format(fans[-1].bare))
+            await core.settle()
+            star.send(status("1"))
+            found = await some_told(core, fans)
+            fans[-1].send(f"<presence type='unsubscribe' to='{STAR}'/>")
+            await core.site.drain()
+            core.sessions.unbind(star.resource)
+            await core.settle()
+            found = [before + told(fan) for before, fan in zip(found, fans, strict=True)]
+            assert found == [["1", None]] * (len(fans) - 1) + [[]]
+
+
+@pytest.mark.req("8-20.2")
+@cut_up
+async def test_when_the_server_stops_all_is_told_at_once():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"))
+        withdraw_all(core.site, [star.resource])
+        assert not core.site.broadcasts
+        assert not star.held
+        await core.settle()
+        assert [told(fan) for fan in fans] == [["1", None]] * len(fans)
+
+
+@cut_up
+async def test_of_one_account_no_more_waits_than_it_has_streams():
+    async with CoreSite(["star", *FANS], sessions_per_account=2) as core:
+        star, fans = await starred(core)
+        for number in range(7):
+            star.send(status(str(number)))
+            core.sessions.unbind(star.resource)
+            star = await core.login("star", "one")
+            assert len(core.site.broadcasts) <= 2
+        await core.settle()
+        expected = [status for number in range(7) for status in (str(number), None)]
+        assert [told(fan) for fan in fans] == [expected] * len(fans)
+
+
+@cut_up
+async def test_many_at_the_same_time():
+    """They take turns: none has to wait until another is through."""
+    async with CoreSite(["star", "sun", *FANS]) as core:
+        star, fans = await starred(core)
+        sun = await core.login("sun", "one")
+        star.send(status("star"))
+        sun.send(status("sun"))
+        found = [[] for _ in fans]
+        while ["star", "sun"] not in map(sorted, found):
+            await asyncio.sleep(0)
+            found = [before + told(fan) for before, fan in zip(found, fans, strict=True)]
+        assert [] in found
+        await core.settle()
+        found = [before + told(fan) for before, fan in zip(found, fans, strict=True)]
+        assert list(map(sorted, found)) == [["star", "sun"]] * len(fans)
+
+
+@in_loop
+async def test_a_stream_goes_on_when_telling_fails():
+    class Table:
+        def broadcast_late(self, *_):
+            raise MemoryError
+
+    failures = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: failures.append(context["exception"])
+    )
+    session = Mock()
+    sender = Mock(session=session)
+    told = Broadcasts(Table(), 5)
+    told.tell(sender, [b"a"] * 1000, b"", b"")
+    session.hold.assert_called_once_with()
+    while told:
+        await asyncio.sleep(0)
+        if failures:
+            told._table.broadcast_late = lambda contacts, *_: len(contacts)
+    session.release.assert_called_once_with()
+    assert [type(each) for each in failures] == [MemoryError]
