@@ -129,9 +129,10 @@ def _times(value: float | None) -> str:
 def _figures(run: Run) -> str:
     rows, before = [], None
     for figure in run.figures:
-        first = figure.name != before
+        if figure.name != before:
+            title = f"{escape(figure.scenario.title)} <span class='soft'>({figure.name})</span>"
+            rows.append(f"<tr class='first'><td colspan='9'>{title}</td></tr>")
         before = figure.name
-        title = f"{escape(figure.scenario.title)} <span class='soft'>({figure.name})</span>" if first else ""
         cells = [
             f"{figure.operations:,}",
             number(figure.rate),
@@ -141,9 +142,9 @@ def _figures(run: Run) -> str:
             f"{figure.generator_share:.0%}{' (was the limit)' if figure.generator_was_limit else ''}",
             "<br>".join(f"{count:,} {fault}" for fault, count in figure.faults.items()) or "0",
         ]
-        kinds = f"{'first' if first else ''} {'ours' if figure.subject == OURS else ''}"
+        ours = " class='ours'" if figure.subject == OURS else ""
         rows.append(
-            f"<tr class='{kinds}'><td class='what'>{title}</td><td>{escape(figure.subject)}</td>"
+            f"<tr{ours}><td>{escape(figure.subject)}</td>"
             + "".join(f"<td class='n'>{cell}</td>" for cell in cells)
             + "</tr>"
         )
@@ -158,7 +159,7 @@ def _figures(run: Run) -> str:
         "Faults",
     ]
     return (
-        "<table><tr><th>Scenario</th><th></th>"
+        "<table><tr><th>Server</th>"
         + "".join(f"<th class='n'>{head}</th>" for head in heads)
         + f"</tr>{''.join(rows)}"
         "<caption>Medians over the rounds; operations and faults are those of all rounds.</caption></table>"
