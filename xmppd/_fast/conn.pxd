@@ -196,6 +196,7 @@ cdef class NetLoop:
     cdef int encrypt(self, Conn c) except -1
     cdef int taken(self, Conn c) except -1
     cdef int shut(self, Conn c) except -1
+    cdef void notify(self, Conn c) noexcept
     cdef int watermarks(self, Conn c) except -1
     # handshakes
     cdef int attach(self, Conn c, TLSContext ctx, bint chosen) except -1

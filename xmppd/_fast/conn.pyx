@@ -112,7 +112,7 @@ cdef extern from "<arpa/inet.h>" nogil:
     const char* inet_ntop(int family, const void* a, char* out, socklen_t n)
 
 cdef extern from "<sys/socket.h>" nogil:
-    int AF_INET, AF_INET6, SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, SHUT_WR, SHUT_RDWR
+    int AF_INET, AF_INET6, SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, MSG_MORE, SHUT_WR, SHUT_RDWR
     int accept4(int fd, sockaddr* a, socklen_t* n, int flags)
     int getpeername(int fd, sockaddr* a, socklen_t* n)
     int getsockname(int fd, sockaddr* a, socklen_t* n)
@@ -1135,7 +1135,8 @@ cdef class NetLoop:
         """Offer p[n] to the kernel: how many bytes it took; -1 when the connection is dead."""
         cdef Py_ssize_t k
         while True:
-            k = c_send(c.fd, p, n, MSG_NOSIGNAL)
+            # nothing comes behind our close_notify but the FIN, which goes with it
+            k = c_send(c.fd, p, n, MSG_NOSIGNAL | MSG_MORE if c.flags & F_NOTIFIED else MSG_NOSIGNAL)
             if k >= 0:
                 c.bytes_out += k
                 if <size_t> k < n:
@@ -1216,6 +1217,8 @@ cdef class NetLoop:
                 self.cipher.len = 0
                 return self.finish(c, R_ERROR)
             pos += n
+            if pos == c.out.len and c.flags & F_CLOSING:
+                self.notify(c)      # with the last that is said, in one packet
             self.send_cipher(c)
             if c.state == ST_CLOSED:
                 return 0
@@ -1245,12 +1248,9 @@ cdef class NetLoop:
 
     cdef int shut(self, Conn c) except -1:
         """All is sent: say so."""
-        if c.link.ssl != NULL and not c.flags & F_NOTIFIED:
-            c.flags |= F_NOTIFIED
-            c.link.out = &self.cipher
-            tls_notify(&c.link)
-            if self.cipher.len:
-                self.send_cipher(c)
+        self.notify(c)
+        if self.cipher.len:
+            self.send_cipher(c)
             if c.state == ST_CLOSED or c.wire.len:
                 return 0
         if not c.flags & F_SHUT:
@@ -1259,6 +1259,13 @@ cdef class NetLoop:
         if c.flags & F_EOF:
             return self.finish(c, R_LOCAL)
         return 0
+
+    cdef void notify(self, Conn c) noexcept:
+        """Put our close_notify, once, behind what is encrypted."""
+        if c.link.ssl != NULL and not c.flags & F_NOTIFIED:
+            c.flags |= F_NOTIFIED
+            c.link.out = &self.cipher
+            tls_notify(&c.link)
 
     cdef int watermarks(self, Conn c) except -1:
         cdef size_t pending = c.out.len + <size_t> c.wire.len
