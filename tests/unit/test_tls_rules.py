@@ -120,6 +120,16 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def packets(sock: socket.socket, offset: int = 140) -> int:
+    """How many the kernel has got for it, from its TCP_INFO (tcpi_segs_in, or tcpi_data_segs_in)."""
+    return int.from_bytes(
+        sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)[offset : offset + 4], sys.byteorder
+    )
+
+
+WITH_DATA = 152
+
+
 def resident_kib() -> int:
     gc.collect()
     text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
@@ -437,6 +447,26 @@ def test_4_close_sends_close_notify(
     assert handler.reasons == ["local"]
 
 
+@both_versions
+def test_4_the_end_is_one_packet(layer: Layer, context: TLSContext, version: str) -> None:
+    """The last that is said, close_notify and FIN."""
+    port = layer.listen(context)
+    with ssl_client(port, client_context(version)) as peer:
+        assert echoed(peer)
+        conn = layer.accepted().conn
+
+        def write_and_close() -> None:
+            conn.write(b"farewell")
+            conn.close()
+
+        before = packets(peer)
+        layer.call(write_and_close)
+        assert peer.recv(100) == b"farewell"
+        assert peer.recv(100) == b""
+        assert packets(peer) - before == 1
+        peer.unwrap().close()
+
+
 def test_4_close_flushes_what_was_written(layer: Layer, context: TLSContext) -> None:
     port = layer.listen(context)
     text = bytes(range(256)) * 3000
@@ -723,6 +753,25 @@ def test_7_one_ticket(layer: Layer, lib: LibCtx, files: Path) -> None:
         while len(data) < 5 or len(data) < 5 + int.from_bytes(data[3:5], "big"):
             data += sock.recv(65536)
         assert len(data) == 5 + int.from_bytes(data[3:5], "big")
+
+
+def test_7_a_ticket_comes_with_the_first_that_is_said(layer: Layer, lib: LibCtx, files: Path) -> None:
+    port = layer.listen(make_context(lib, files, tickets=TicketKeys()))
+    client = Bare(client_context("1.3"))
+    with layer.connect(port) as sock:
+        done, out = client.step()
+        while not done:
+            sock.sendall(out)
+            done, out = client.step(sock.recv(65536))
+        client.tls.write(b"hello")
+        before = packets(sock, WITH_DATA)
+        sock.sendall(out + client.outgoing.read())
+        data = client.read(sock.recv(65536))
+        while not data:
+            data = client.read(sock.recv(65536))
+        assert data == b"hello"
+        assert client.tls.session.has_ticket
+        assert packets(sock, WITH_DATA) - before == 1
 
 
 def test_7_a_ticket_does_not_move_to_another_certificate(

@@ -1174,6 +1174,11 @@ cdef class NetLoop:
         if c.flags & F_DOOMED:
             return self.finish(c, R_ERROR)
         if not c.flags & F_BLOCKED:
+            if c.wire.len and c.wire.len <= CHUNK_BYTES and c.out.len and c.state == ST_OPEN:
+                # what waits and what is new, in one packet
+                if outbuf_put(&self.cipher, c.wire.p, c.wire.len):
+                    raise MemoryError
+                outbuf_free(&c.wire)
             if c.wire.len:
                 k = self.push(c, c.wire.p, c.wire.len)
                 if k < 0:
@@ -1406,9 +1411,14 @@ cdef class NetLoop:
     cdef int job_done(self, Conn c) except -1:
         cdef int r = c.job.result
         if c.job.out.len:
-            self.send(c, c.job.out.p, c.job.out.len)
-            if c.state == ST_CLOSED:
-                return 0
+            if r == TLS_DONE:       # our last, a ticket or Finished: with what this pass has to say, in one packet
+                if outbuf_put(&c.wire, c.job.out.p, c.job.out.len):
+                    raise MemoryError
+                c.mark_dirty()
+            else:
+                self.send(c, c.job.out.p, c.job.out.len)
+                if c.state == ST_CLOSED:
+                    return 0
         outbuf_free(&c.job.out)
         if r == TLS_WANT:
             outbuf_free(&c.job.lent)
