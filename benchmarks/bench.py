@@ -78,6 +78,11 @@ def bench(
         for scenario in scenarios:
             click.echo(f"{scenario.name:14} {scenario.title}")
         sys.exit(0)
+    pages = [output.with_name(output.name + suffix) for suffix in (".json", ".html")]
+    try:
+        check_writable(pages)
+    except OSError as error:  # before anything is measured
+        raise click.UsageError(f"the report cannot be written: {error}") from None
     if missing := missing_tools():
         raise click.UsageError(f"the load generator cannot be compiled: {missing}")
     subjects: list[type[Subject]] = [Xmppd, Floor, *(PEERS if peers else ())]
@@ -92,16 +97,29 @@ def bench(
     others_s = processors_busy_s() - our_cpu_s() - others_s
     others = max(others_s, 0.0) / seconds / (os.cpu_count() or 1)
     report = Report(found, site, scale.name, times, began, seconds, others)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    pages = {".json": json.dumps(as_data(report), indent=1), ".html": as_html(report)}
-    for suffix, text in pages.items():
-        output.with_name(output.name + suffix).write_text(text + "\n", encoding="utf-8")
+    data = json.dumps(as_data(report), indent=1)
     if json_only:
-        click.echo(pages[".json"])
+        click.echo(data)
     else:
         show(report)
+    try:
+        for page, text in zip(pages, (data, as_html(report)), strict=True):
+            page.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"the report cannot be written: {error}") from None
+    if not json_only:
         click.echo(f"\n{output}.html and {output.name}.json say more.")
     sys.exit(0 if report.passed else 1)
+
+
+def check_writable(pages: list[Path]) -> None:
+    """OSError unless each can be written; what they hold stays, and nothing new is left."""
+    for page in pages:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with page.open("a") as file:
+            is_new = not file.tell()
+        if is_new:
+            page.unlink()
 
 
 @contextmanager

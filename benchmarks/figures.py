@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 FAULTS: Final = ("lost", "doubled", "disordered", "misrouted", "bounced", "failed", "dropped")
 #: CPU of the generator, as a share of a processor, above which a server that had time left was not the limit.
 GENERATOR_LIMIT: Final = 0.85
-IDLE_SERVER: Final = 0.85
+IDLE_SERVER: Final = 0.95
+
+
+def faults_of(*answers: Mapping[str, Any]) -> dict[str, int]:
+    """What answers of generators complain of, all together."""
+    faults: Counter[str] = Counter()
+    for answer in answers:
+        for each in ("logins", "messages", "presences"):
+            faults.update({name: answer[each][name] for name in FAULTS if answer[each].get(name)})
+        if not answer["complete"] and not faults:
+            faults["unfinished"] = 1
+    return dict(faults)
 
 
 @dataclass(frozen=True)
@@ -41,18 +52,12 @@ class Sample:
         Faults in the answers of what ran `beside` count too.
         """
         part = result[what]
-        faults: Counter[str] = Counter()
-        for answer in (result, *beside):
-            for each in ("logins", "messages", "presences"):
-                faults.update({name: answer[each][name] for name in FAULTS if answer[each].get(name)})
-            if not answer["complete"] and not faults:
-                faults["unfinished"] = 1
         return cls(
             operations=part["done"] if what == "logins" else part["received"],
             seconds=result["seconds"],
             server_cpu_s=server_cpu_s,
             generator_cpu_s=result["generator_cpu_s"],
-            faults=dict(faults),
+            faults=faults_of(result, *beside),
             latency_us=dict(part["latency_us"]["buckets"]),
             slot_s=part["timeline"]["slot_s"],
             timeline=tuple(part["timeline"]["counts"]),

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.figures import Figure, cost_ratio
-from benchmarks.rounds import Run
+from benchmarks.rounds import Run, scenarios_of
+from benchmarks.scenarios import FULL
 
 HERE: Final = Path(__file__).resolve().parent
 PROFILES: Final = HERE / "profiles"
@@ -76,17 +77,31 @@ def profile_named(name: str) -> Profile:
     if not path.exists():
         path = Path(name)
     own = _read(path)
-    lines = [*own.get("threshold", []), *_read(PROFILES / "any.toml")["threshold"]]
     try:
-        thresholds = tuple(Threshold(**line) for line in lines)
-        unknown = {each.measure for each in thresholds} - set(MEASURES)
-        if unknown:
-            raise ProfileError(
-                f"{path}: there is no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}"
-            )
-        return Profile(path.stem, own["title"], own["carries"], thresholds)
-    except (TypeError, KeyError) as wrong:
+        lines = [*own.get("threshold", []), *_read(PROFILES / "any.toml")["threshold"]]
+        return Profile(path.stem, own["title"], own["carries"], tuple(_threshold(line) for line in lines))
+    except KeyError as wrong:
+        raise ProfileError(f"{path}: {wrong} is missing") from None
+    except (TypeError, ValueError) as wrong:
         raise ProfileError(f"{path}: {wrong}") from None
+
+
+def _threshold(line: object) -> Threshold:
+    if not isinstance(line, dict):
+        raise TypeError(f"{line} is no [[threshold]]")
+    found = Threshold(**line)
+    known = {name for scenario in scenarios_of(FULL, soak=True) for name in scenario.figures}
+    for what, word, words in (
+        ("measure", found.measure, MEASURES.keys()),
+        ("figure", found.figure, known),
+        ("figure", found.over or found.figure, known),
+    ):
+        if word not in words:
+            raise ValueError(f"there is no {what} {word}; there are {', '.join(sorted(words))}")
+    bounds = [bound for bound in (found.at_least, found.at_most) if bound is not None]
+    if not bounds or not all(type(bound) in (int, float) for bound in bounds):
+        raise ValueError(f"{found.figure}: at_least or at_most is a number")
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -126,6 +141,8 @@ def _verdict(threshold: Threshold, run: Run) -> Verdict:
     if figure is None or (threshold.over and below is None):
         return Verdict(threshold, threshold.figure, None, None)
     read = MEASURES[threshold.measure][0]
+    if not all(_has(each, threshold.measure) for each in (figure, below or figure)):
+        return Verdict(threshold, figure.scenario.title, None, None, "it has no such measure")
     if below is None:
         title, value = figure.scenario.title, read(figure)
     else:
@@ -136,6 +153,12 @@ def _verdict(threshold: Threshold, run: Run) -> Verdict:
     met = threshold.met_by(value)
     limited = threshold.measure == "rate" and figure.generator_was_limit
     return Verdict(threshold, title, value, met, "the load generator was the limit" if limited else "")
+
+
+def _has(figure: Figure, measure: str) -> bool:
+    return bool(
+        {"kib": figure.kib, "p50_ms": figure.latency_us, "p99_ms": figure.latency_us}.get(measure, True)
+    )
 
 
 def _less_the_floor(threshold: Threshold, title: str, value: float, run: Run) -> tuple[str, float]:

@@ -21,8 +21,10 @@ ACCOUNT_S: Final = 0.008  # to make one
 
 
 def scenarios_of(scale: Scale, *, soak: bool = False, only: Sequence[str] = ()) -> list[Scenario]:
-    """What is run at this scale; `only` names scenarios. LookupError for a name that there is not."""
-    names = MODULES + (SOAK if soak or set(only) & {"mixed-day"} else ())
+    """What is run at this scale; `only` names scenarios, beside the soak. LookupError for a name that there is not."""
+    if soak and only:
+        only = (*only, "mixed-day")
+    names = MODULES + (SOAK if soak or "mixed-day" in only else ())
     found = [
         scenario
         for name in names

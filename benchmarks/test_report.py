@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime
 import json
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 
-from benchmarks.figures import Figure, Sample, percentile
-from benchmarks.judge import PROFILES, Goal, goals, profile_named, verdicts
+from benchmarks.bench import bench, check_writable
+from benchmarks.figures import Figure, Sample, faults_of, percentile
+from benchmarks.judge import PROFILES, Goal, ProfileError, goals, profile_named, verdicts
 from benchmarks.page import as_html
 from benchmarks.report import Report, as_data, conclusion, headline, memory
 from benchmarks.rounds import Run, scenarios_of
@@ -138,3 +141,69 @@ def test_percentiles_are_those_of_all_values() -> None:
     assert percentile({1.0: 98, 5.0: 1, 9.0: 1}, 0.99) == 5.0
     assert percentile({1.0: 98, 5.0: 1, 9.0: 1}, 1.0) == 9.0
     assert percentile({}, 0.5) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("figure = 'storm'\nmeasure = 'rate'", "storm: at_least or at_most is a number"),
+        ("figure = 'storm'\nmeasure = 'rate'\nat_least = '5'", "storm: at_least or at_most is a number"),
+        (
+            "figure = 'strom'\nmeasure = 'rate'\nat_least = 5",
+            "there is no figure strom; there are accounts-large",
+        ),
+        ("figure = 'storm'\nmeasure = 'speed'\nat_least = 5", "there is no measure speed; there are cpu_us"),
+        ("measure = 'rate'\nat_least = 5", "missing 1 required positional argument: 'figure'"),
+    ],
+)
+def test_a_profile_that_asks_for_nothing_is_refused(tmp_path: Path, line: str, complaint: str) -> None:
+    profile = tmp_path / "own.toml"
+    profile.write_text(f"title = 'Own'\ncarries = 'some'\n[[threshold]]\nwhy = 'so'\n{line}\n")
+    with pytest.raises(ProfileError, match=complaint):
+        profile_named(str(profile))
+
+
+@pytest.mark.parametrize("text", ["threshold = 5", "threshold = [5]", ""])
+def test_what_is_no_profile_is_refused(tmp_path: Path, text: str) -> None:
+    profile = tmp_path / "own.toml"
+    profile.write_text(f"{text}\n")
+    with pytest.raises(ProfileError, match=r"own.toml: "):
+        profile_named(str(profile))
+
+
+@pytest.mark.parametrize("measure", ["p99_ms", "kib"])
+def test_what_a_figure_does_not_have_is_not_met(tmp_path: Path, measure: str) -> None:
+    profile = tmp_path / "own.toml"
+    profile.write_text(
+        "title = 'Own'\ncarries = 'some'\n"
+        f"[[threshold]]\nwhy = 'so'\nfigure = 'offline-store'\nmeasure = '{measure}'\nat_most = 5\n"
+    )
+    run = a_run()
+    bare = [replace(each, latency_us={}, memory_kib=()) for each in run.figures[0].samples]
+    run.figures = [
+        replace(each, samples=tuple(bare)) if each.name == "offline-store" else each for each in run.figures
+    ]
+    assert verdicts(profile_named(str(profile)), run)[0].met is None
+
+
+def test_faults_of_preparations_count() -> None:
+    answer = {"complete": 1, "logins": {}, "messages": {"doubled": 2}, "presences": {"misrouted": 1}}
+    assert faults_of(answer) == {"doubled": 2, "misrouted": 1}
+    assert faults_of({**answer, "complete": 0, "messages": {}, "presences": {}}) == {"unfinished": 1}
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = CliRunner().invoke(bench, ["--output", str(tmp_path / "file" / "report")])
+    assert found.exit_code == 2
+    assert "the report cannot be written" in found.output
+    kept, new = tmp_path / "kept.json", tmp_path / "new.html"
+    kept.write_text("figures")
+    check_writable([kept, new])
+    assert kept.read_text() == "figures"
+    assert not new.exists()
+
+
+def test_the_soak_comes_beside_what_is_asked_for() -> None:
+    found = [each.name for each in scenarios_of(QUICK, soak=True, only=["message-1"])]
+    assert found == ["message-1", "mixed-day"]

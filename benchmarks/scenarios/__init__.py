@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.figures import Sample
+from benchmarks.figures import Sample, faults_of
 from benchmarks.load_program import Load
 from benchmarks.subjects import Subject, processors
 
@@ -92,12 +92,10 @@ class Bench:
         return self._beside
 
     def do(self, verb: str, **parameters: float | str) -> dict[str, Any]:
-        """A command that prepares something: RuntimeError if it is not done in full."""
+        """A command that prepares or ends something: RuntimeError if it is not done in full, or anything came wrong."""
         result = self.load.do(verb, **parameters)
-        if not result["complete"]:
-            raise RuntimeError(
-                f"{self.subject.name}: {verb} {parameters} was not done in full: {_short(result)}"
-            )
+        if faults := faults_of(result):
+            raise RuntimeError(f"{self.subject.name}: {verb} {parameters}: {faults}, {_short(result)}")
         return result
 
     def subscribe(self, to: int, first: int, count: int) -> None:

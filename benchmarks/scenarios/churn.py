@@ -7,6 +7,7 @@ from functools import partial
 
 from benchmarks.figures import Sample
 from benchmarks.scenarios import Bench, Scale, Scenario
+from benchmarks.scenarios.fanout import BYSTANDERS
 
 PAIRS = 50
 MESSAGES_PER_S = 1000
@@ -43,7 +44,7 @@ def tear_down_churn(bench: Bench) -> None:
 def set_up_crowd(bench: Bench, crowd: int) -> None:
     star = 2 * PAIRS
     bench.do("login", count=star)
-    bench.beside.do("login", first=star, count=1 + crowd)
+    bench.beside.do("login", first=star, count=1 + crowd + BYSTANDERS)
     bench.beside.subscribe(star, star + 1, crowd)
 
 
@@ -60,7 +61,7 @@ def measure_crowd(bench: Bench, crowd: int, seconds: float) -> dict[str, Sample]
 
 def tear_down_crowd(bench: Bench, crowd: int) -> None:
     bench.do("logout", count=2 * PAIRS)
-    bench.beside.do("logout", first=2 * PAIRS, count=1 + crowd, together=500)
+    bench.beside.do("logout", first=2 * PAIRS, count=1 + crowd + BYSTANDERS, together=500)
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
@@ -88,7 +89,7 @@ def scenarios(scale: Scale) -> list[Scenario]:
             set_up=partial(set_up_crowd, crowd=crowd),
             measure=partial(measure_crowd, crowd=crowd, seconds=seconds),
             tear_down=partial(tear_down_crowd, crowd=crowd),
-            accounts=2 * PAIRS + 1 + crowd,
+            accounts=2 * PAIRS + 1 + crowd + BYSTANDERS,
             subjects=frozenset({"xmppd"}),
             set_up_s=5 + crowd / 150,
             measure_s=2 * seconds + 1,

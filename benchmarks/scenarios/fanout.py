@@ -8,9 +8,11 @@ from typing import Any
 from benchmarks.figures import Sample
 from benchmarks.scenarios import Bench, Scale, Scenario
 
+BYSTANDERS = 10  # who see nothing of it; the floor's connections are all subscribers
+
 
 def set_up(bench: Bench, count: int) -> None:
-    bench.do("login", count=count + 1)
+    bench.do("login", count=count + 1 + bench.subject.xmpp * BYSTANDERS)
     bench.subscribe(0, 1, count)
     bench.do("run", presence_from=0, presence_first=1, presence_count=count, seconds=0.5)
 
@@ -21,7 +23,7 @@ def measure(bench: Bench, name: str, count: int, seconds: float) -> dict[str, Sa
 
 
 def tear_down(bench: Bench, count: int) -> None:
-    bench.do("logout", count=count + 1)
+    bench.do("logout", count=count + 1 + bench.subject.xmpp * BYSTANDERS)
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
@@ -34,7 +36,7 @@ def scenarios(scale: Scale) -> list[Scenario]:
             set_up=partial(set_up, count=count),
             measure=partial(measure, name=f"presence-{count}", count=count, seconds=scale.seconds),
             tear_down=partial(tear_down, count=count),
-            accounts=count + 1,
+            accounts=count + 1 + BYSTANDERS,
             set_up_s=2 + count / 50,
             measure_s=scale.seconds + 0.5,
         )

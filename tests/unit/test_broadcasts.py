@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from tests.unit.core_site import HOST, CoreSite, broadcasts_cut_up, in_loop
+from xmppd.core import removal
 from xmppd.core.broadcasts import Broadcasts
 from xmppd.core.presence import withdraw_all
 from xmppd.records import RosterItem
@@ -185,18 +186,48 @@ async def test_when_the_server_stops_all_is_told_at_once():
         assert [told(fan) for fan in fans] == [["1", None]] * len(fans)
 
 
+@pytest.mark.req("8-20.2")
 @cut_up
-async def test_of_one_account_no_more_waits_than_it_has_streams():
-    async with CoreSite(["star", *FANS], sessions_per_account=2) as core:
+async def test_when_the_server_stops_all_are_told_while_all_are_there():
+    async with CoreSite(["star", *FANS]) as core:
         star, fans = await starred(core)
-        for number in range(7):
-            star.send(status(str(number)))
-            core.sessions.unbind(star.resource)
-            star = await core.login("star", "one")
-            assert len(core.site.broadcasts) <= 2
+        star.send(status("1"))
         await core.settle()
-        expected = [status for number in range(7) for status in (str(number), None)]
-        assert [told(fan) for fan in fans] == [expected] * len(fans)
+        withdraw_all(core.site, core.sessions.all())  # the fans first
+        await core.settle()
+        for fan in fans:
+            assert (star.jid, "unavailable") in [(each.get("from"), each.get("type")) for each in fan.read()]
+
+
+@cut_up
+async def test_a_new_account_of_the_name_of_one_that_is_removed_meanwhile_hears_nothing():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"))
+        await some_told(core, fans)
+        gone = fans[-1].resource.jid.bare
+        core.sessions.unbind(fans[-1].resource)  # as ops.commands does it
+        core.site.accounts.forget(gone)
+        core.records.items[core.records.ids[str(gone)]].clear()
+        await removal.tell_contacts(core.site, gone, [(star.resource.jid.bare, gone)])
+        again = await core.login(FANS[-1], "r")
+        again.send(status("new"))
+        await core.settle()
+        assert told(again) == ["new"]
+
+
+@cut_up
+async def test_what_the_next_stream_of_a_name_says_comes_after_what_the_last_one_said():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"))
+        await core.settle()
+        core.sessions.unbind(star.resource)
+        again = await core.login("star", "one")
+        again.send(f"<presence to='{fans[-1].bare}'><status>here</status></presence>")
+        await core.settle()
+        assert told(fans[-1]) == ["1", None, "here"]
+        assert not core.site.broadcasts
 
 
 @cut_up
@@ -217,24 +248,28 @@ async def test_many_at_the_same_time():
         assert list(map(sorted, found)) == [["star", "sun"]] * len(fans)
 
 
-@in_loop
-async def test_a_stream_goes_on_when_telling_fails():
-    class Table:
-        def broadcast_late(self, *_):
-            raise MemoryError
+class Failing:
+    """A routing table that has no memory."""
 
+    def broadcast_late(self, *_):
+        raise MemoryError
+
+
+@in_loop
+async def test_streams_go_on_when_telling_fails():
     failures = []
     asyncio.get_running_loop().set_exception_handler(
-        lambda _loop, context: failures.append(context["exception"])
+        lambda _loop, context: failures.append(type(context["exception"]))
     )
-    session = Mock()
-    sender = Mock(session=session)
-    told = Broadcasts(Table(), 5)
-    told.tell(sender, [b"a"] * 1000, b"", b"")
-    session.hold.assert_called_once_with()
-    while told:
+    waiting = Broadcasts(Failing())
+    senders = [Mock(account=Mock(key=key)) for key in (b"a", b"a", b"b")]
+    for sender in senders:
+        waiting.tell(sender, [b"c"] * 1000, b"", b"")
+        sender.session.hold.assert_called_once_with()
+    with pytest.raises(MemoryError):
+        waiting.finish(b"a")
+    while waiting:
         await asyncio.sleep(0)
-        if failures:
-            told._table.broadcast_late = lambda contacts, *_: len(contacts)
-    session.release.assert_called_once_with()
-    assert [type(each) for each in failures] == [MemoryError]
+    for sender in senders:
+        sender.session.release.assert_called_once_with()
+    assert set(failures) == {MemoryError}

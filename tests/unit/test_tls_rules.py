@@ -1459,6 +1459,35 @@ def test_12_what_goes_to_very_many_waits_for_what_goes_to_one(context: TLSContex
         assert peers[-1].recv(100) in (b"to all, to one", b"to all, to one, to all")
 
 
+def test_12_what_a_pass_had_no_time_for_waits_for_no_broadcast(context: TLSContext) -> None:
+    found: list[tuple[int, int]] = []
+
+    with Layer(workers=1, budget_ms=0.02) as layer, contextlib.ExitStack() as stack:
+        port = layer.listen(direct_tls=False)
+        for _ in range(660):
+            stack.enter_context(layer.connect(port))
+        wait_for(lambda: len(layer.handlers) == 660)
+        conns = [handler.conn for handler in layer.handlers]
+        ones, many = conns[:60], conns[60:]
+
+        def look() -> None:
+            found.append(tuple(sum(conn.pending_out > 0 for conn in part) for part in (ones, many)))
+            if any(found[-1]):
+                layer.loop.call_soon(look)
+
+        def broadcast() -> None:
+            for conn in many:
+                conn.write_late(b"to all")
+            for conn in ones:
+                conn.write(b"to one")
+            layer.loop.call_soon(look)
+
+        layer.loop.call_soon_threadsafe(broadcast)
+        wait_for(lambda: found and not any(found[-1]))
+        assert found[0][0], "one pass had time for all"
+        assert min(waiting for one, waiting in found if one) > 300
+
+
 def test_12_an_event_does_not_wait_for_a_broadcast(context: TLSContext) -> None:
     """However much time there is, sending goes on between events; here the first of those sent to makes one."""
     found: list[int] = []

@@ -225,6 +225,24 @@ cdef void bag_drop(Bag* b, int n) noexcept:
         b.n -= n
 
 
+cdef int bag_move(Bag* b, Bag* of, int n) except -1:
+    """The first n of another bag are the first of this one."""
+    cdef void** p
+    if not n:
+        return 0
+    if b.n + n > b.cap:
+        p = <void**> realloc(b.p, 2 * (b.n + n) * sizeof(void*))
+        if p == NULL:
+            raise MemoryError
+        b.p = p
+        b.cap = 2 * (b.n + n)
+    memmove(b.p + n, b.p, b.n * sizeof(void*))
+    memcpy(b.p, of.p, n * sizeof(void*))
+    b.n += n
+    bag_drop(of, n)
+    return 0
+
+
 cdef class Handler:
     """What a connection talks to. An exception out of any of these closes that connection, and only that."""
 
@@ -993,26 +1011,21 @@ cdef class NetLoop:
         return 0
 
     cdef int run_dirty(self) except -1:
-        """What was written in this pass goes first, then what waits from earlier ones, or may wait.
+        """What was written in this pass goes first, then what earlier ones had no time for, then what may wait.
 
         Each gets as much time as the pass has taken before it, and more while nobody asks for anything: so nobody waits
         for the end of a broadcast to ten thousand, and it does not stand still.
         """
         cdef int n = self.dirty.n      # what is written by a callback of these waits for the next pass
-        cdef int i = 0
+        cdef int i
         cdef int64_t until = now_ns() + self.budget_ns
         cdef Conn c
         n -= self.send_some(&self.dirty, F_DIRTY, n, until)
         self.send_some(&self.late, F_LATE, self.late.n, until)
-        try:
-            while i < n:
-                c = <Conn> self.dirty.p[i]
-                Py_DECREF(c)
-                i += 1
-                c.flags &= ~F_DIRTY
-                c.mark_late()
-        finally:
-            bag_drop(&self.dirty, i)
+        for i in range(n):
+            c = <Conn> self.dirty.p[i]
+            c.flags = c.flags & ~F_DIRTY | F_LATE
+        bag_move(&self.late, &self.dirty, n)
         return 0
 
     cdef int send_some(self, Bag* bag, uint32_t listed, int n, int64_t until) except -1:

@@ -18,7 +18,9 @@ from xmppd.core.turn import Turn
 
 AT_ONCE: Final = 128  # contacts told in one piece
 TURN_NS: Final = 250_000  # longest piece of many, in one turn of the event loop
-SHARE: Final = 64  # the part of the time that pieces take while others have something to do
+# the part of the time that pieces take while others have something to do: for each account that waits, up to an eighth
+SHARE: Final = 64
+MOST: Final = 8
 
 
 @dataclass(slots=True)
@@ -34,11 +36,10 @@ class _Broadcast:
 class Broadcasts:
     """What has been said to many and has not reached all of them, by account.
 
-    `limit`: how many of one account wait. Above it those before are sent as one piece.
+    Of a stream no more than two wait: what it has said last, and that it has gone. A new one finishes all.
     """
 
-    def __init__(self, table: RouteTable, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, table: RouteTable) -> None:
         self._table = table
         self._waiting: dict[bytes, deque[_Broadcast]] = {}  # the account whose turn is next first
         self._asked = False
@@ -51,12 +52,9 @@ class Broadcasts:
     def tell(self, sender: Resource, contacts: list[bytes], head: bytes, tail: bytes) -> None:
         """As `RouteTable.broadcast`, after all that the account has said before."""
         key = sender.account.key
-        waiting = self._waiting.get(key, ())
-        if not waiting and len(contacts) <= AT_ONCE:
+        if key not in self._waiting and len(contacts) <= AT_ONCE:
             self._table.broadcast(contacts, head, tail, sender)
             return
-        if len(waiting) >= self.limit:
-            self.finish(key)
         if not self._waiting:
             self._paused = time.monotonic_ns()
         broadcast = _Broadcast(sender, contacts, head, tail, Turn(sender.session))
@@ -65,8 +63,8 @@ class Broadcasts:
 
     def finish(self, account: bytes) -> None:
         """All that the account, a normalized address, has said reaches whom it has not yet: now its contacts change."""
-        for each in self._waiting.pop(account, ()):
-            self._go_on_with(each, sys.maxsize, sys.maxsize)
+        while account in self._waiting:
+            self._tell_some(account, sys.maxsize, sys.maxsize)
 
     def finish_of(self, addresses: frozenset[bytes]) -> None:
         """As `finish`, for all accounts on a block list."""
@@ -81,28 +79,29 @@ class Broadcasts:
     def _go_on(self) -> None:
         self._asked = False
         now = time.monotonic_ns()
-        own, until = now + (now - self._paused) // SHARE, now + TURN_NS
+        own = now + (now - self._paused) * min(len(self._waiting), MOST) // SHARE
+        until = now + TURN_NS
         try:
             while self._waiting and now <= own:
-                key = next(iter(self._waiting))
-                waiting = self._waiting[key] = self._waiting.pop(key)  # now it is behind the others
-                if self._go_on_with(waiting[0], own, until):
-                    waiting.popleft()
-                if not waiting:
-                    del self._waiting[key]
+                account = next(iter(self._waiting))
+                self._waiting[account] = self._waiting.pop(account)  # now it is behind the others
+                self._tell_some(account, own, until)
                 now = self._paused = time.monotonic_ns()
         finally:
             self._ask()
 
-    def _go_on_with(self, broadcast: _Broadcast, own_ns: int, until_ns: int) -> bool:
-        """Tell some more; whether all have been told."""
+    def _tell_some(self, account: bytes, own_ns: int, until_ns: int) -> None:
+        """Go on with the first that waits."""
+        waiting = self._waiting[account]
+        broadcast = waiting[0]
         begin, broadcast.told = broadcast.told, len(broadcast.contacts)  # if it fails, it is over
         try:
             broadcast.told = self._table.broadcast_late(
                 broadcast.contacts, begin, broadcast.head, broadcast.tail, broadcast.sender, own_ns, until_ns
             )
         finally:
-            done = broadcast.told == len(broadcast.contacts)
-            if done:
+            if broadcast.told == len(broadcast.contacts):
+                waiting.popleft()
+                if not waiting:
+                    del self._waiting[account]
                 broadcast.turn.over()
-        return done

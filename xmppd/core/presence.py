@@ -98,6 +98,7 @@ def withdraw_all(site: Site, leaving: list[Resource]) -> None:
             _broadcast(site, sender, head, tail)
     for sender in leaving:
         site.broadcasts.finish(sender.account.key)
+    for sender in leaving:
         sender.hide()
 
 

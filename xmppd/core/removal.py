@@ -31,6 +31,8 @@ async def tell_contacts(site: Site, gone: JID, held: Sequence[tuple[JID, JID]]) 
     def failed(error: StanzaError) -> None:
         log.error("contact not told", extra=fields(account=str(gone), condition=error.condition))
 
+    # before there can be another account of that name: what was said to this one, and by it
+    site.broadcasts.finish_of(frozenset([gone.norm, *(holder.norm for holder, _ in held)]))
     presence.forget(site, gone)
     for begin in range(0, len(held), AT_ONCE):
         for holder, address in held[begin : begin + AT_ONCE]:

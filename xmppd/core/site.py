@@ -81,7 +81,7 @@ class Site:
         self.accounts = Accounts(
             self.table, records, hosts, idle_limit=settings.idle_accounts, queue_limit=settings.account_jobs
         )
-        self.broadcasts = Broadcasts(self.table, settings.sessions_per_account)
+        self.broadcasts = Broadcasts(self.table)
         self.acceptance = Acceptance()
         self.records = records
         self.rosters = RenderedRosters(settings.roster_cache_bytes)
@@ -98,7 +98,6 @@ class Site:
         """Go by these settings from now on."""
         self.settings = settings
         self.table.iq_needs_presence = settings.iq_needs_presence
-        self.broadcasts.limit = settings.sessions_per_account
         self.acceptance.limit = settings.offline.queue_bytes
         self.accounts.idle_limit = settings.idle_accounts
         self.rosters.limit_bytes = settings.roster_cache_bytes
