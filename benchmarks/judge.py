@@ -178,6 +178,11 @@ def ratio_of(measure: str, above: Figure, below: Figure) -> float:
     return statistics.median(read(a) / max(read(b), 1e-9) for a, b in rounds)
 
 
+#: how far a ratio may be from what it was before: machines and moments differ
+NOISE: Final = 1.3
+_LESS: Final = "something has become dearer, or this machine was disturbed"
+
+
 @dataclass(frozen=True)
 class Goal:
     """How we stand beside the best peer and the floor; what the run did not have is None."""
@@ -190,17 +195,23 @@ class Goal:
     floor_ratio: float | None  # ours / floor
     floor_goal: float | None
     limit: str = ""  # why no more could be had, of peer_goals.toml
+    known: tuple[float | None, float | None] = (None, None)  # the ratios that `limit` was found for
 
     @property
     def why_not(self) -> str:
         """Why what is missed is missed; nothing if nothing is."""
         if self.peer_met is not False and self.floor_met is not False:
             return ""
-        if self.peer_ratio and self.peer_goal and self.floor_ratio:
+        by_peer, by_floor = self.known
+        if self.peer_met is False and by_peer and self.peer_ratio and self.peer_ratio < by_peer / NOISE:
+            return f"it has been {by_peer:g} × before: {_LESS}"
+        if self.floor_met is False and by_floor and self.floor_ratio and self.floor_ratio > by_floor * NOISE:
+            return f"it has been {by_floor:g} × the floor before: {_LESS}"
+        if self.peer_met is False and self.peer_ratio and self.peer_goal and self.floor_ratio:
             peer_by_floor = self.peer_ratio * self.floor_ratio
             if peer_by_floor < self.peer_goal:
                 return f"not even the floor reaches it, with {peer_by_floor:.3g} ×: {self.limit}"
-        return self.limit
+        return self.limit or "it has been met before"
 
     @property
     def peer_met(self) -> bool | None:
@@ -238,6 +249,7 @@ def goals(run: Run) -> list[Goal]:
                 _cost_ratio(ours, floor) if floor and "floor" in goal else None,
                 goal.get("floor"),
                 goal.get("limit", ""),
+                (goal.get("known_peers"), goal.get("known_floor")),
             )
         )
     return found

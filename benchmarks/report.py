@@ -16,6 +16,7 @@ from benchmarks.figures import Figure
 from benchmarks.judge import OURS, Goal, Profile, Verdict, faults_of, goals, passed, verdicts
 from benchmarks.programs import ROOT
 from benchmarks.rounds import Run
+from benchmarks.scenarios import FULL
 
 BUSY: Final = 0.1  # share of the processors above which others are in the way
 FEW: Final = ("at first", "at most", "at last")
@@ -201,7 +202,9 @@ def conclusion(report: Report) -> str:
     unmeasured = [each for each in report.verdicts if each.met is None]
     faults = faults_of(report.run)
     words = []
-    if report.passed:
+    if report.passed and report.scale != FULL.name:
+        words.append(f"What a {report.scale} run can show of a {name} is met. A full one is a sign-off.")
+    elif report.passed:
         words.append(f"This machine carries a {name}: {report.profile.carries}.")
     elif unmeasured and not (missed or faults or report.run.failures):
         words.append("What was measured is met.")

@@ -109,11 +109,19 @@ def _started(
             if not accounts:
                 continue
             told(f"starting {kind.name} with {accounts:,} accounts", 0)
-            bench = at_end.enter_context(running(kind, folder, accounts))
+            try:
+                bench = at_end.enter_context(running(kind, folder, accounts))
+            except Exception as failed:  # the others can be measured
+                result.failures.append(Failure("start", kind.name, _words(failed)))
+                continue
             result.versions[kind.name] = bench.subject.version
             benches.append(bench)
             told(f"started {kind.name}", START_S + ACCOUNT_S * accounts)
         yield benches
+
+
+def _words(failed: Exception) -> str:
+    return str(failed) or type(failed).__name__
 
 
 def _run_one(scenario: Scenario, benches: list[Bench], rounds: int, told: Told, result: Run) -> None:
@@ -124,10 +132,13 @@ def _run_one(scenario: Scenario, benches: list[Bench], rounds: int, told: Told, 
         told(f"{scenario.name}, {bench.subject.name}: {what}", 0)
         try:
             return step(bench)
-        except RuntimeError as failed:  # the server or a client did not do what was asked for
-            result.failures.append(Failure(scenario.name, bench.subject.name, str(failed)))
+        except Exception as failed:  # the server or a client did not do what was asked for: the others go on
+            result.failures.append(Failure(scenario.name, bench.subject.name, _words(failed)))
             active.remove(bench)
-            bench.restart()
+            try:
+                bench.restart()
+            except Exception as again:
+                result.failures.append(Failure("restart", bench.subject.name, _words(again)))
             return None
         finally:
             told(f"{scenario.name}, {bench.subject.name}", worth_s)

@@ -33,7 +33,8 @@ def measure(bench: Bench, each: int) -> dict[str, Sample]:
 
 
 def tear_down(bench: Bench) -> None:
-    bench.do("logout", count=SENDERS)
+    bench.do("login", first=SENDERS, count=RECIPIENTS)  # nothing comes twice
+    bench.do("logout", count=SENDERS + RECIPIENTS)
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
