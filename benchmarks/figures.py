@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from benchmarks.scenarios import Scenario
 
 #: Everything a generator can find wrong with a delivery. One of them fails the run.
-FAULTS: Final = ("lost", "doubled", "disordered", "misrouted", "bounced", "failed", "dropped", "skipped")
+FAULTS: Final = ("lost", "doubled", "disordered", "misrouted", "bounced", "failed", "dropped")
 #: CPU of the generator, as a share of a processor, above which a server that had time left was not the limit.
 GENERATOR_LIMIT: Final = 0.85
 IDLE_SERVER: Final = 0.95
