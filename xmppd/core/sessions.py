@@ -68,9 +68,8 @@ class Sessions:
         if connected is not None and len(connected.resources) >= site.settings.sessions_per_account:
             limited("sessions_per_account")
             raise StanzaError("resource-constraint", app="sessions_per_account")
-        site.broadcasts.finish(
-            account.jid.norm
-        )  # what a stream of the same name has said is before what this one says
+        # what a stream of the same name has said is before what this one says
+        site.broadcasts.finish(account.jid.norm)
         bound = site.table.bind(jid, conn, lang, session)
         site.accounts.connected(account, bound.account)
         site.offline.show(account)
