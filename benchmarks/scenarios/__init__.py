@@ -38,7 +38,8 @@ class Scale:
 
     name: str
     seconds: float  # of one measurement
-    connections: int  # the most that are held idle
+    connections: int  # the most that are held idle by all
+    most: int  # that are held idle where the machine lets that be
     beside: int  # the most that are held while others work
     subscribers: tuple[int, ...]
     crowd: int  # subscribers of the account that has very many
@@ -48,12 +49,22 @@ class Scale:
 
 
 SMOKE: Final = Scale(
-    "smoke", 0.2, connections=50, beside=50, subscribers=(5, 20), crowd=40, logins=20, items=30, soak_s=2
+    "smoke",
+    0.2,
+    connections=50,
+    most=60,
+    beside=50,
+    subscribers=(5, 20),
+    crowd=40,
+    logins=20,
+    items=30,
+    soak_s=2,
 )
 QUICK: Final = Scale(
     "quick",
     1.0,
     connections=1000,
+    most=1500,
     beside=1000,
     subscribers=(50, 150, 500),
     crowd=800,
@@ -65,6 +76,7 @@ FULL: Final = Scale(
     "full",
     5.0,
     connections=10_000,
+    most=50_000,
     beside=5000,
     subscribers=(50, 150, 500),
     crowd=10_000,

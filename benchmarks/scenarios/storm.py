@@ -1,4 +1,4 @@
-"""Everybody comes back at once after a restart of the server."""
+"""Everybody comes back at once after a restart of the server: few, more and many."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ def set_up(bench: Bench, count: int) -> None:
     bench.do("logout", count=count)
 
 
-def measure(bench: Bench, count: int) -> dict[str, Sample]:
+def measure(bench: Bench, name: str, count: int) -> dict[str, Sample]:
     bench.subject.stop()
     bench.subject.start()
     sample = bench.timed("logins", "login", count=count, together=count)
     bench.do("logout", count=count)
-    return {"storm": sample}
+    return {name: sample}
 
 
 def scenarios(scale: Scale) -> list[Scenario]:
-    count = scale.logins
+    sizes = {"storm-small": scale.logins // 5, "storm": scale.logins, "storm-large": 5 * scale.logins}
     return [
         Scenario(
-            name="storm",
-            title=f"{count} clients come back at once after a restart",
+            name=name,
+            title=f"{count:,} clients come back at once after a restart",
             operation="log-in",
-            figures=("storm",),
+            figures=(name,),
             set_up=partial(set_up, count=count),
-            measure=partial(measure, count=count),
+            measure=partial(measure, name=name, count=count),
             accounts=count,
-            subjects=frozenset({"xmppd", "peer"}),
+            subjects=frozenset({"xmppd", "peer"} if name == "storm" else {"xmppd"}),
             set_up_s=count / 300,
             measure_s=3 + count / 300,
         )
+        for name, count in sizes.items()
     ]
