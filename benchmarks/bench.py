@@ -25,7 +25,17 @@ from rich.table import Table
 from benchmarks.judge import OURS, ProfileError, profile_named
 from benchmarks.page import as_html
 from benchmarks.programs import ROOT, missing_tools, our_cpu_s, processors_busy_s
-from benchmarks.report import Report, as_data, conclusion, headline, memory, number, verdict_word, wanted
+from benchmarks.report import (
+    Report,
+    as_data,
+    conclusion,
+    headline,
+    memory,
+    number,
+    rates,
+    verdict_word,
+    wanted,
+)
 from benchmarks.rounds import Run, Told, estimated_s, run, scenarios_of
 from benchmarks.scenarios import FULL, QUICK
 from benchmarks.subjects import Subject
@@ -201,7 +211,7 @@ def _rows(table: Table, found: Run) -> None:
         table.add_row(
             figure.name if figure.name != before else "",
             figure.subject,
-            number(figure.rate),
+            "\n".join(rates(figure)),
             number(figure.cpu_us / 1e3),
             *(number(figure.latency_ms(share)) if figure.latency_us else "" for share in (0.5, 0.99)),
             "\n".join(memory(figure)),

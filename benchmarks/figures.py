@@ -42,6 +42,7 @@ class Sample:
     slot_s: float = 0.0
     timeline: tuple[int, ...] = ()
     memory_kib: tuple[tuple[int, float], ...] = ()  # connections or seconds, KiB of the server
+    beside_rate: float = 0.0  # operations a second of what ran beside
 
     @classmethod
     def of(
@@ -49,18 +50,21 @@ class Sample:
     ) -> Sample:
         """From an answer of the generator: `what` is "messages", "presences" or "logins".
 
-        Faults in the answers of what ran `beside` count too.
+        Faults in the answers of what ran `beside` count too, and its CPU: it is on the same processor.
         """
         part = result[what]
         return cls(
             operations=part["done"] if what == "logins" else part["received"],
             seconds=result["seconds"],
             server_cpu_s=server_cpu_s,
-            generator_cpu_s=result["generator_cpu_s"],
+            generator_cpu_s=sum(each["generator_cpu_s"] for each in (result, *beside)),
             faults=faults_of(result, *beside),
             latency_us=dict(part["latency_us"]["buckets"]),
             slot_s=part["timeline"]["slot_s"],
             timeline=tuple(part["timeline"]["counts"]),
+            beside_rate=sum(
+                (each["logins"]["done"] + each["presences"]["received"]) / each["seconds"] for each in beside
+            ),
         )
 
     @property
@@ -151,6 +155,10 @@ class Figure:
     @property
     def generator_was_limit(self) -> bool:
         return sum(sample.generator_was_limit for sample in self.samples) * 2 > len(self.samples)
+
+    @property
+    def beside_rate(self) -> float:
+        return statistics.median(sample.beside_rate for sample in self.samples)
 
     @property
     def faults(self) -> dict[str, int]:

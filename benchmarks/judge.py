@@ -30,6 +30,7 @@ MEASURES: Final[Mapping[str, tuple[Callable[[Figure], float], str]]] = {
     "p50_ms": (lambda figure: figure.latency_ms(0.5), "ms at the median"),
     "p99_ms": (lambda figure: figure.latency_ms(0.99), "ms at the 99th percentile"),
     "kib": (_kib, "KiB each"),
+    "beside_rate": (lambda figure: figure.beside_rate, "/s beside"),
 }
 
 
@@ -156,9 +157,9 @@ def _verdict(threshold: Threshold, run: Run) -> Verdict:
 
 
 def _has(figure: Figure, measure: str) -> bool:
-    return bool(
-        {"kib": figure.kib, "p50_ms": figure.latency_us, "p99_ms": figure.latency_us}.get(measure, True)
-    )
+    latency = figure.latency_us
+    needed = {"kib": figure.kib, "p50_ms": latency, "p99_ms": latency, "beside_rate": figure.beside_rate}
+    return bool(needed.get(measure, True))
 
 
 def _less_the_floor(threshold: Threshold, title: str, value: float, run: Run) -> tuple[str, float]:
@@ -226,8 +227,8 @@ class Goal:
         return self.floor_ratio <= self.floor_goal
 
 
-def goals(run: Run) -> list[Goal]:
-    """The goals of peer_goals.toml that this run says something about."""
+def goals(run: Run, scale: str = FULL.name) -> list[Goal]:
+    """The goals of peer_goals.toml that this run says something about; what was found before is of full runs."""
     found = []
     for name, goal in tomllib.loads((HERE / "peer_goals.toml").read_text(encoding="utf-8")).items():
         ours = run.figure(name, OURS)
@@ -249,7 +250,7 @@ def goals(run: Run) -> list[Goal]:
                 _cost_ratio(ours, floor) if floor and "floor" in goal else None,
                 goal.get("floor"),
                 goal.get("limit", ""),
-                (goal.get("known_peers"), goal.get("known_floor")),
+                (goal.get("known_peers"), goal.get("known_floor")) if scale == FULL.name else (None, None),
             )
         )
     return found

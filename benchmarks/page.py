@@ -18,6 +18,7 @@ from benchmarks.report import (
     machine,
     memory,
     number,
+    rates,
     verdict_word,
     wanted,
 )
@@ -135,7 +136,7 @@ def _figures(run: Run) -> str:
         before = figure.name
         cells = [
             f"{figure.operations:,}",
-            number(figure.rate),
+            "<br>".join(rates(figure)),
             number(figure.cpu_us / 1e3),
             *(number(figure.latency_ms(share)) if figure.latency_us else "" for share in (0.5, 0.99)),
             "<br>".join(memory(figure)),
@@ -162,7 +163,8 @@ def _figures(run: Run) -> str:
         "<table><tr><th>Server</th>"
         + "".join(f"<th class='n'>{head}</th>" for head in heads)
         + f"</tr>{''.join(rows)}"
-        "<caption>Medians over the rounds; operations and faults are those of all rounds.</caption></table>"
+        "<caption>Medians over the rounds (idle connections and accounts are measured once); "
+        "operations and faults are those of all rounds.</caption></table>"
     )
 
 

@@ -41,11 +41,16 @@ class Report:
 
     @property
     def goals(self) -> list[Goal]:
-        return goals(self.run)
+        return goals(self.run, self.scale)
 
     @property
     def passed(self) -> bool:
         return passed(self.verdicts, self.run)
+
+    @property
+    def failed(self) -> bool:
+        """Whether our server did not get through something; what others do is no part of the verdict."""
+        return any(each.subject == OURS for each in self.run.failures)
 
     @property
     def deliveries(self) -> int:
@@ -144,6 +149,7 @@ def _figure_data(figure: Figure) -> dict[str, Any]:
         "operation": figure.scenario.operation,
         "operations": figure.operations,
         "rate": figure.rate,
+        "beside_rate": figure.beside_rate,
         "cpu_s_per_1000": figure.cpu_us / 1e3,
         "cpu_us_by_round": [sample.cpu_us for sample in figure.samples],
         "latency_ms": {f"p{share * 100:g}": figure.latency_ms(share) for share in NINES if figure.latency_us},
@@ -173,6 +179,12 @@ def memory(figure: Figure) -> list[str]:
     return [f"{number(kib)} {when}" for when, (_, kib) in picked]
 
 
+def rates(figure: Figure) -> list[str]:
+    """Operations a second, and those of what ran beside."""
+    beside = [f"beside {number(figure.beside_rate)}"] if figure.beside_rate else []
+    return [number(figure.rate), *beside]
+
+
 def wanted(verdict: Verdict) -> str:
     threshold = verdict.threshold
     words = [
@@ -191,7 +203,7 @@ def headline(report: Report) -> str:
     """PASSED, NOT PASSED, or INCOMPLETE if nothing is wrong but not everything was measured."""
     if report.passed:
         return "PASSED"
-    wrong = report.run.failures or faults_of(report.run) or any(each.met is False for each in report.verdicts)
+    wrong = report.failed or faults_of(report.run) or any(each.met is False for each in report.verdicts)
     return "NOT PASSED" if wrong else "INCOMPLETE"
 
 
@@ -206,7 +218,7 @@ def conclusion(report: Report) -> str:
         words.append(f"What a {report.scale} run can show of a {name} is met. A full one is a sign-off.")
     elif report.passed:
         words.append(f"This machine carries a {name}: {report.profile.carries}.")
-    elif unmeasured and not (missed or faults or report.run.failures):
+    elif unmeasured and not (missed or faults or report.failed):
         words.append("What was measured is met.")
     else:
         words.append(f"This run does not show that the machine carries a {name}.")
@@ -230,5 +242,6 @@ def conclusion(report: Report) -> str:
             "rates and latencies are worse than they would be on a machine of its own."
         )
     for failure in report.run.failures:
-        words.append(f"{failure.subject} did not get through {failure.scenario}.")
+        missing = "" if failure.subject == OURS else ", and the comparison with it is missing there"
+        words.append(f"{failure.subject} did not get through {failure.scenario}{missing}.")
     return " ".join(words)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 from xml.etree import ElementTree
 
@@ -17,10 +19,20 @@ from benchmarks.figures import Figure, Sample, faults_of, percentile
 from benchmarks.judge import PROFILES, Goal, ProfileError, goals, profile_named, verdicts
 from benchmarks.page import as_html
 from benchmarks.report import Report, as_data, conclusion, headline, memory
-from benchmarks.rounds import Run, _run_one, run, scenarios_of
+from benchmarks.rounds import Failure, Run, _run_one, run, scenarios_of
 from benchmarks.scenarios import QUICK, Bench
+from benchmarks.scenarios.idle import most
 
-SAMPLE = Sample(1000, 1.0, 0.01, 0.5, latency_us={100.0: 990, 400.0: 10}, slot_s=0.1, timeline=(100,) * 10)
+SAMPLE = Sample(
+    1000,
+    1.0,
+    0.01,
+    0.5,
+    latency_us={100.0: 990, 400.0: 10},
+    slot_s=0.1,
+    timeline=(100,) * 10,
+    beside_rate=500 / 60,
+)
 IDLE = replace(SAMPLE, memory_kib=((1000, 16.0),))
 
 
@@ -28,7 +40,7 @@ def a_run(**faults: int) -> Run:
     """Every scenario with the same sample for us and a peer, which takes ten times the CPU and memory."""
     run = Run(versions={"xmppd": "xmppd 1", "Prosody": "Prosody 13"})
     for scenario in scenarios_of(QUICK):
-        sample = replace(IDLE if scenario.name == "idle" else SAMPLE, operations=1_000_000)
+        sample = replace(IDLE if scenario.name.startswith("idle") else SAMPLE, operations=1_000_000)
         peer = replace(
             sample, server_cpu_s=0.1, memory_kib=tuple((at, 10 * kib) for at, kib in sample.memory_kib)
         )
@@ -68,6 +80,45 @@ def test_what_was_not_measured_is_not_passed() -> None:
     run = a_run()
     run.figures = [figure for figure in run.figures if figure.name != "storm"]
     assert headline(a_report(run)) == "INCOMPLETE"
+
+
+def test_a_peer_that_failed_is_missed_and_no_part_of_the_verdict() -> None:
+    run = a_run()
+    run.failures.append(Failure("message-1", "Prosody", "it ended"))
+    assert headline(a_report(run)) == "PASSED"
+    assert "Prosody did not get through message-1, and the comparison with it is missing" in conclusion(
+        a_report(run)
+    )
+    run.figures = [figure for figure in run.figures if figure.name != "storm"]
+    assert headline(a_report(run)) == "INCOMPLETE"
+    run.failures.append(Failure("storm", "xmppd", "it ended"))
+    assert headline(a_report(run)) == "NOT PASSED"
+
+
+def test_what_goes_on_beside_counts_and_has_to_go_on() -> None:
+    part = {
+        "done": 10,
+        "received": 10,
+        "latency_us": {"buckets": []},
+        "timeline": {"slot_s": 1, "counts": []},
+    }
+    answer: dict[str, Any] = {"seconds": 2.0, "generator_cpu_s": 0.5, "complete": 1}
+    answer |= dict.fromkeys(("logins", "messages", "presences"), part)
+    beside = answer | {"generator_cpu_s": 0.25, "presences": part | {"received": 0}}
+    found = Sample.of(answer, "messages", 1.0, beside)
+    assert (found.generator_cpu_s, found.beside_rate) == (0.75, 5.0)
+    run = a_run()
+    run.figures = [replace(each, samples=(found,)) if each.name == "churn" else each for each in run.figures]
+    missed = {each.threshold.measure for each in verdicts(profile_named("small"), run) if each.met is False}
+    assert "beside_rate" in missed
+    assert "beside 5" in as_html(a_report(run))
+
+
+def test_idle_connections_are_as_many_as_the_machine_lets_be() -> None:
+    assert most(7) == (7, "the time that a run may take")
+    held, why = most(2**40)
+    assert 0 < held < 2**17
+    assert "time" not in why
 
 
 def test_what_grows_with_the_site_is_not_passed() -> None:
@@ -112,6 +163,13 @@ def test_a_missed_goal_says_why_no_more_could_be_had() -> None:
     assert missed["presence-50"].startswith("it has been 1.1 × the floor before")
     assert "message-1" not in missed
     assert "the contacts are sent as they were kept" in as_html(a_report(run))
+    quick = {goal.figure: goal.why_not for goal in goals(run, "quick") if goal.why_not}
+    assert quick["presence-50"] == missed_limit("presence-50")
+
+
+def missed_limit(figure: str) -> str:
+    """Why a goal is missed, without what was found in full runs."""
+    return str(tomllib.loads((PROFILES.parent / "peer_goals.toml").read_text())[figure]["limit"])
 
 
 def test_where_not_even_the_floor_reaches_a_goal_it_says_so() -> None:
@@ -156,7 +214,10 @@ def test_percentiles_are_those_of_all_values() -> None:
             "figure = 'strom'\nmeasure = 'rate'\nat_least = 5",
             "there is no figure strom; there are accounts-large",
         ),
-        ("figure = 'storm'\nmeasure = 'speed'\nat_least = 5", "there is no measure speed; there are cpu_us"),
+        (
+            "figure = 'storm'\nmeasure = 'speed'\nat_least = 5",
+            "there is no measure speed; there are beside_rate",
+        ),
         ("measure = 'rate'\nat_least = 5", "missing 1 required positional argument: 'figure'"),
     ],
 )
