@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 DOMAIN: Final = "localhost"
 PASSWORD: Final = "bench-secret"  # noqa: S105, of accounts that live as long as a run, on a loopback address
 ADDRESS: Final = "127.0.0.1"
+ITERATIONS: Final = 4096  # of PBKDF2 for a password: ejabberd knows no other number
 
 
 class Subject(ABC):

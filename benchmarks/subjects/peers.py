@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.programs import ROOT
-from benchmarks.subjects import ADDRESS, DOMAIN, PASSWORD, Subject
+from benchmarks.subjects import ADDRESS, DOMAIN, ITERATIONS, PASSWORD, Subject
 from scripts.local_server import ServerError, command, ended, free_port
 from tests.certs import make_ca, make_cert
 
@@ -104,7 +104,6 @@ VirtualHost "{domain}"
 class Prosody(Peer):
     name = "Prosody"
     package = "prosody"
-    iterations: Final = 10000  # its default
 
     def prepare(self) -> None:
         super().prepare()
@@ -129,13 +128,13 @@ class Prosody(Peer):
     def _kept_account(self) -> str:
         """An account's file: SCRAM keys, as the server itself would write them; one derivation serves all."""
         salt = "salt-of-all"
-        salted = hashlib.pbkdf2_hmac("sha1", PASSWORD.encode(), salt.encode(), self.iterations)
+        salted = hashlib.pbkdf2_hmac("sha1", PASSWORD.encode(), salt.encode(), ITERATIONS)
         client = hmac.digest(salted, b"Client Key", "sha1")
         stored = hashlib.sha1(client, usedforsecurity=False).hexdigest()
         server = hmac.digest(salted, b"Server Key", "sha1").hex()
         return (
             f'return {{ ["stored_key"] = "{stored}"; ["server_key"] = "{server}";'
-            f' ["salt"] = "{salt}"; ["iteration_count"] = {self.iterations}; }};\n'
+            f' ["salt"] = "{salt}"; ["iteration_count"] = {ITERATIONS}; }};\n'
         )
 
     def start(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.subjects import ADDRESS, DOMAIN, PASSWORD, Subject
+from benchmarks.subjects import ADDRESS, DOMAIN, ITERATIONS, PASSWORD, Subject
 from scripts.local_server import COMMAND, command, ended, free_port, started
 
 # All clients come from one address, and none is slowed down. What is kept for a slow reader is as in a site.
@@ -38,7 +38,6 @@ scram_iterations = {iterations}
 [log]
 level = "warning"
 """
-ITERATIONS: Final = 4096  # as the peers have it
 
 
 class Xmppd(Subject):

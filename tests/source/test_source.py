@@ -213,7 +213,8 @@ def test_scripts_can_be_run(script: Path) -> None:
 
 def test_scripts_pass_shellcheck() -> None:
     assert shutil.which("shellcheck"), "shellcheck is not installed: scripts/setup test"
-    done = subprocess.run(["shellcheck", *map(str, SCRIPTS)], capture_output=True, text=True, check=False)
+    command = ["shellcheck", "--external-sources", "--check-sourced", *map(str, SCRIPTS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 

@@ -199,6 +199,37 @@ async def test_when_the_server_stops_all_are_told_while_all_are_there():
             assert (star.jid, "unavailable") in [(each.get("from"), each.get("type")) for each in fan.read()]
 
 
+@pytest.mark.req("8-20.2")
+@cut_up
+async def test_when_the_server_stops_nobody_who_has_just_gone_is_forgotten():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"))
+        await core.settle()
+        core.sessions.unbind(star.resource)
+        withdraw_all(core.site, core.sessions.all())
+        assert not core.site.broadcasts
+        await core.settle()
+        for fan in fans:
+            seen = [each.get("type") for each in fan.read() if each.get("from") == star.jid]
+            assert seen == [None, "unavailable"]
+
+
+@cut_up
+async def test_who_blocks_an_account_that_has_just_gone_sees_it_go():
+    async with CoreSite(["star", *FANS]) as core:
+        star, fans = await starred(core)
+        star.send(status("1"))
+        await core.settle()
+        for fan in fans:
+            fan.raw()
+        core.sessions.unbind(star.resource)
+        await some_told(core, fans)
+        fans[-1].send(BLOCK.format(STAR))
+        await core.settle()
+        assert told(fans[-1]) == [None, "iq"]
+
+
 @cut_up
 async def test_a_new_account_of_the_name_of_one_that_is_removed_meanwhile_hears_nothing():
     async with CoreSite(["star", *FANS]) as core:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
-from xmppd._fast.route import in_block_list
+from xmppd._fast.route import ConnectedAccount, in_block_list
 from xmppd.core import presence
 from xmppd.core.accounts import Account
 from xmppd.core.site import Site
@@ -36,15 +36,18 @@ async def change(
     await site.records.block(account.account_id, [str(jid) for jid in add], [str(jid) for jid in remove])
 
     user, roster = account.jid, account.roster
-    # a subscription that just ends: its contact is not told of it yet, and is still seen
-    leaving = [jid.norm for jid in add if jid.is_bare and jid.domain in site.hosts and not roster.sees(jid)]
+    # a contact at home here is seen until its own half of a subscription has ended, which may be just behind ours
+    in_sight = {*roster.seen, *(each.key for each in _connected(site, add) if each.account.shows_to(user))}
+
+    def is_seen(contact: JID) -> bool:
+        return roster.sees(contact) or contact.domain in site.hosts  # `departures` asks its own half
 
     def crossed(
         changed: Collection[JID], out: frozenset[bytes], into: frozenset[bytes]
     ) -> tuple[_Crossed, _Crossed]:
         return (
             _crossed(site, changed, out, into, roster.subscribers, roster.shows_to),
-            _crossed(site, changed, out, into, [*roster.seen, *leaving], roster.sees),
+            _crossed(site, changed, out, into, in_sight, is_seen),
         )
 
     # while there is somebody who may be told: neither sees the other any more, and all is heard that was said before
@@ -66,6 +69,13 @@ async def change(
     found = [*map(bytes.decode, seen.contacts), *(str(jid.bare) for jid in seen.resources)]
     for resource in presence.available(site, user):
         presence.meet(site, resource, [*lost, *found])
+
+
+def _connected(site: Site, addresses: Collection[JID]) -> Iterable[ConnectedAccount]:
+    """The accounts that addresses of a block list name, as far as they are connected."""
+    if any(jid.local is None and jid.domain in site.hosts for jid in addresses):
+        return site.table.accounts()
+    return [each for jid in addresses if (each := site.table.bare(jid.bare.norm)) is not None]
 
 
 class _Crossed(NamedTuple):

@@ -66,6 +66,11 @@ class Broadcasts:
         while account in self._waiting:
             self._tell_some(account, sys.maxsize, sys.maxsize)
 
+    def finish_all(self) -> None:
+        """As `finish`, for all accounts."""
+        for account in list(self._waiting):
+            self.finish(account)
+
     def finish_of(self, addresses: frozenset[bytes]) -> None:
         """As `finish`, for all accounts on a block list."""
         for account in [key for key in self._waiting if in_block_list(key, addresses)]:

@@ -88,7 +88,10 @@ def withdraw(site: Site, sender: Resource, stanza: Stanza | None) -> None:
 
 
 def withdraw_all(site: Site, leaving: list[Resource]) -> None:
-    """The streams of all of them are about to end: each is told of all, while all are there (8-20.2)."""
+    """The streams of all of them are about to end: each is told of all, while all are there (8-20.2).
+
+    And of all that has been said before, also by those who have just gone.
+    """
     for sender in leaving:
         head, tail = _goodbye(sender)
         _end_directed(site, sender, head, tail)
@@ -96,8 +99,7 @@ def withdraw_all(site: Site, leaving: list[Resource]) -> None:
             account: Account = sender.account.account
             account.farewell = ""
             _broadcast(site, sender, head, tail)
-    for sender in leaving:
-        site.broadcasts.finish(sender.account.key)
+    site.broadcasts.finish_all()
     for sender in leaving:
         sender.hide()
 
