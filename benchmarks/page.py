@@ -215,7 +215,12 @@ def _plots(run: Run) -> list[str]:
         )
     )
     growth = {}
-    for label, prefix in (("message", "message"), ("log-in", "login"), ("log-in, by accounts", "accounts")):
+    for label, prefix in (
+        ("message", "message"),
+        ("log-in", "login"),
+        ("log-in, by accounts", "accounts"),
+        ("offline message, by accounts", "stored"),
+    ):
         steps = [run.figure(f"{prefix}-{size}", OURS) for size in ("small", "medium", "large")]
         if all(steps):
             first = steps[0].cpu_us  # type: ignore[union-attr]
