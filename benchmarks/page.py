@@ -163,7 +163,7 @@ def _figures(run: Run) -> str:
         "<table><tr><th>Server</th>"
         + "".join(f"<th class='n'>{head}</th>" for head in heads)
         + f"</tr>{''.join(rows)}"
-        "<caption>Medians over the rounds (idle connections and accounts are measured once); "
+        "<caption>Medians over the rounds (of idle connections, accounts and a mixed day there is one); "
         "operations and faults are those of all rounds.</caption></table>"
     )
 

@@ -22,7 +22,7 @@ def most(bound: int) -> tuple[int, str]:
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     free_kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     limits = [
-        (bound, "the time that a run may take"),
+        (bound, "what a run of this length has time for"),
         (high - low - MARGIN, f"{high - low:,} ports of an address"),
         (free_kib // 2 // EACH_KIB, f"half of {free_kib / 2**20:.1f} GiB of free memory"),
     ]
@@ -66,7 +66,7 @@ def scenarios(scale: Scale) -> list[Scenario]:
         ),
         Scenario(
             name="idle-most",
-            title=f"memory of an idle connection with {last:,} of them, as far as this machine goes: {limit}",
+            title=f"memory of an idle connection with {last:,} of them; the limit: {limit}",
             operation="connection",
             figures=("idle-most",),
             measure=partial(measure, name="idle-most", steps=(last,)),

@@ -20,11 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmppd.auth import local, scram
-from xmppd.auth.local import LocalAuth, LocalAuthSettings, load_secret
+from xmppd.auth.local import Credentials, LocalAuth, LocalAuthSettings, load_secret
 from xmppd.auth.scram import HASHES, derive, keys_from, matches
 from xmppd.errors import SaslFailure
 from xmppd.events import counters
-from xmppd.store import Account, AccountExists, NoSuchAccount, Store, StoreError, StoreFull
+from xmppd.store import Account, AccountExists, NoSuchAccount, Store, StoreError, StoreFull, StoreTimeout
 
 ADDRESS = "192.0.2.1"
 DOMAIN = "example.org"
@@ -259,6 +259,63 @@ async def test_iteration_counts_do_not_tell_who_exists(tmp_path: Path) -> None:
             counts.update(found)
     assert set(counts) == {4096, 5000}
     assert 250 < counts[4096] < 350  # about three of four
+
+
+@in_loop
+async def test_counts_are_looked_for_once_for_all_who_come(tmp_path: Path, monkeypatch) -> None:
+    """After a restart everybody comes at once, and to count goes through all keys."""
+    async with Opened(tmp_path) as auth:
+        await auth.create_account("juliet", DOMAIN, "pencil")
+        accounts = auth._store.accounts
+        count, counted, may_go_on = accounts.iterations, 0, asyncio.Event()
+
+        async def counting() -> dict[str, dict[int, int]]:
+            nonlocal counted
+            counted += 1
+            await may_go_on.wait()
+            return await count()
+
+        def look_up(name: str) -> asyncio.Future[Credentials]:
+            return asyncio.ensure_future(auth.look_up(name, DOMAIN, "SCRAM-SHA-256"))
+
+        monkeypatch.setattr(accounts, "iterations", counting)
+        first = [look_up(f"user{i}") for i in range(20)]
+        first[0].cancel()
+        await asyncio.wait(first, timeout=0.1)
+        assert [each.done() for each in first] == [True] + 19 * [False]
+        may_go_on.set()
+        assert {(await each).iterations for each in first[1:]} == {4096}
+        assert counted == 1
+        # when that has become old nobody waits for the next
+        may_go_on.clear()
+        auth._iterations_due_s = 0.0
+        for _ in range(3):
+            await look_up("romeo")
+        assert counted == 2
+        may_go_on.set()
+
+
+@in_loop
+async def test_when_counts_cannot_be_looked_for_the_next_log_in_tries_again(
+    tmp_path: Path, monkeypatch
+) -> None:
+    async with Opened(tmp_path) as auth:
+        await auth.create_account("juliet", DOMAIN, "pencil")
+        accounts = auth._store.accounts
+        count = accounts.iterations
+
+        async def failing() -> dict[str, dict[int, int]]:
+            raise StoreTimeout("no answer")
+
+        monkeypatch.setattr(accounts, "iterations", failing)
+        with pytest.raises(SaslFailure, match="temporary-auth-failure"):
+            await auth.look_up("romeo", DOMAIN, "SCRAM-SHA-256")
+        monkeypatch.setattr(accounts, "iterations", count)
+        await auth.look_up("romeo", DOMAIN, "SCRAM-SHA-256")
+        # nor does one that fails later take away what is known
+        monkeypatch.setattr(accounts, "iterations", failing)
+        auth._iterations_due_s = 0.0
+        await auth.look_up("romeo", DOMAIN, "SCRAM-SHA-256")
 
 
 @pytest.mark.req("3-23.9")

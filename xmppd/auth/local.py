@@ -106,6 +106,7 @@ class LocalAuth:
         self._checking: Counter[str] = Counter()
         self._iterations: dict[str, dict[int, int]] = {}
         self._iterations_due_s = -math.inf
+        self._learning: asyncio.Future[dict[str, dict[int, int]]] | None = None
 
     async def look_up(self, username: str, domain: str, mechanism: str) -> Credentials:
         """The keys for a SCRAM mechanism ("SCRAM-SHA-256", -PLUS or not).
@@ -258,8 +259,20 @@ class LocalAuth:
         )
 
     async def _learn_iterations(self) -> None:
-        if clock.monotonic_s() >= self._iterations_due_s:
-            self._iterations = await self._store.accounts.iterations()
+        """Keep our picture of the counts in use: one look for all who come meanwhile, for which only the first wait.
+
+        Raises StoreError if there is none yet.
+        """
+        if self._learning is None and clock.monotonic_s() >= self._iterations_due_s:
+            self._learning = asyncio.ensure_future(self._store.accounts.iterations())
+            self._learning.add_done_callback(self._learnt)
+        if self._learning is not None and not self._iterations:
+            await asyncio.shield(self._learning)
+
+    def _learnt(self, learning: asyncio.Future[dict[str, dict[int, int]]]) -> None:
+        self._learning = None
+        if not learning.cancelled() and learning.exception() is None:  # else the next log-in tries again
+            self._iterations = learning.result()
             self._iterations_due_s = clock.monotonic_s() + ITERATIONS_AGE_S
 
 

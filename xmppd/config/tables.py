@@ -515,7 +515,7 @@ class Store(Struct, frozen=True, kw_only=True):
     readers: Annotated[int, setting("Threads that read.", "restart", ge=1, le=32)] = 2
     reader_queue_jobs: Annotated[
         int, setting("Reads that may wait; else resource-constraint.", "restart", ge=1, le=1_000_000)
-    ] = 1000
+    ] = 10_000
     deadline_s: Annotated[
         float,
         setting(

@@ -39,7 +39,7 @@ class StoreSettings:
     queue_jobs: int = 10_000  # writes that may wait for the disk; beyond it StoreFull
     batch_jobs: int = 1_000  # writes in one transaction
     readers: int = 2  # reading threads
-    reader_queue_jobs: int = 1_000  # reads that may wait; beyond it StoreFull
+    reader_queue_jobs: int = 10_000  # reads that may wait; beyond it StoreFull
     deadline_s: float = 10.0  # longest wait for an answer; beyond it StoreTimeout
     busy_timeout_s: float = 5.0  # how long SQLite waits for a lock of another program
     close_timeout_s: float = 30.0  # how long `close` may take to write what is queued
