@@ -115,9 +115,9 @@ def test_what_goes_on_beside_counts_and_has_to_go_on() -> None:
 
 
 def test_idle_connections_are_as_many_as_the_machine_lets_be() -> None:
-    assert most(7) == (7, "the time that a run may take")
+    assert most(7) == (7, "what a run of this length has time for")
     held, why = most(2**40)
-    assert 0 < held < 2**17
+    assert 0 < held < 2**40
     assert "time" not in why
 
 
