@@ -40,8 +40,9 @@ from benchmarks.rounds import Run, Told, estimated_s, run, scenarios_of
 from benchmarks.scenarios import FULL, QUICK
 from benchmarks.subjects import Subject
 from benchmarks.subjects.floor import Floor
-from benchmarks.subjects.peers import Ejabberd, Prosody
+from benchmarks.subjects.peers import Ejabberd, Prosody, make_root
 from benchmarks.subjects.xmppd import Xmppd
+from scripts.local_server import ServerError
 
 PEERS: Final[tuple[type[Subject], ...]] = (Prosody, Ejabberd)
 
@@ -88,19 +89,24 @@ def bench(
         for scenario in scenarios:
             click.echo(f"{scenario.name:14} {scenario.title}")
         sys.exit(0)
-    pages = [output.with_name(output.name + suffix) for suffix in (".json", ".html")]
     try:
+        pages = [output.with_name(output.name + suffix) for suffix in (".json", ".html")]
         check_writable(pages)
-    except OSError as error:  # before anything is measured
+    except (OSError, ValueError) as error:  # before anything is measured
         raise click.UsageError(f"the report cannot be written: {error}") from None
     if missing := missing_tools():
         raise click.UsageError(f"the load generator cannot be compiled: {missing}")
+    if peers:
+        try:
+            make_root()
+        except ServerError as error:
+            raise click.UsageError(f"the peers cannot be had: {error}") from None
     subjects: list[type[Subject]] = [Xmppd, Floor, *(PEERS if peers else ())]
     times = rounds or (1 if quick else 3)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends, and its files go
     began, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
     others_s = processors_busy_s() - our_cpu_s()
-    whole_s = estimated_s(scenarios, [each.kind for each in subjects], times)
+    whole_s = estimated_s(scenarios, subjects, times)
     with tempfile.TemporaryDirectory(prefix="xmppd-bench-") as folder, progress(whole_s) as told:
         found = run(scenarios, subjects, folder=Path(folder), rounds=times, told=told)
     seconds = time.monotonic() - clock
@@ -108,16 +114,15 @@ def bench(
     others = max(others_s, 0.0) / seconds / (os.cpu_count() or 1)
     report = Report(found, site, scale.name, times, began, seconds, others)
     data = json.dumps(as_data(report), indent=1)
-    if json_only:
-        click.echo(data)
-    else:
-        show(report)
     try:
         for page, text in zip(pages, (data, as_html(report)), strict=True):
             page.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise click.ClickException(f"the report cannot be written: {error}") from None
-    if not json_only:
+    if json_only:
+        click.echo(data)
+    else:
+        show(report)
         click.echo(f"\n{output}.html and {output.name}.json say more.")
     sys.exit(0 if report.passed else 1)
 

@@ -79,18 +79,28 @@ def profile_named(name: str) -> Profile:
         path = Path(name)
     own = _read(path)
     try:
-        lines = [*own.get("threshold", []), *_read(PROFILES / "any.toml")["threshold"]]
-        return Profile(path.stem, own["title"], own["carries"], tuple(_threshold(line) for line in lines))
+        lines = [*own.pop("threshold"), *_read(PROFILES / "any.toml")["threshold"]]
+        title, carries = _text(own.pop("title")), _text(own.pop("carries"))
+        if own:
+            raise ValueError(f"there is no {next(iter(own))} in a profile")
+        return Profile(path.stem, title, carries, tuple(_threshold(line) for line in lines))
     except KeyError as wrong:
         raise ProfileError(f"{path}: {wrong} is missing") from None
     except (TypeError, ValueError) as wrong:
         raise ProfileError(f"{path}: {wrong}") from None
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value} is no text")
+    return value
+
+
 def _threshold(line: object) -> Threshold:
     if not isinstance(line, dict):
         raise TypeError(f"{line} is no [[threshold]]")
     found = Threshold(**line)
+    _text(found.why)
     known = {name for scenario in scenarios_of(FULL, soak=True) for name in scenario.figures}
     for what, word, words in (
         ("measure", found.measure, MEASURES.keys()),
@@ -212,7 +222,7 @@ class Goal:
             peer_by_floor = self.peer_ratio * self.floor_ratio
             if peer_by_floor < self.peer_goal:
                 return f"not even the floor reaches it, with {peer_by_floor:.3g} ×: {self.limit}"
-        return self.limit or "it has been met before"
+        return self.limit or f"it has been met before: {_LESS}"
 
     @property
     def peer_met(self) -> bool | None:
@@ -238,6 +248,8 @@ def goals(run: Run, scale: str = FULL.name) -> list[Goal]:
         measured = [each for each in others if not each.faults]
         best = min(((_cost_ratio(each, ours), each.subject) for each in measured), default=(None, None))
         floor = run.figure(name, FLOOR)
+        if floor is not None and floor.faults:
+            floor = None
         if best[0] is None and (floor is None or "floor" not in goal):
             continue
         found.append(
@@ -249,7 +261,7 @@ def goals(run: Run, scale: str = FULL.name) -> list[Goal]:
                 goal.get("peers"),
                 _cost_ratio(ours, floor) if floor and "floor" in goal else None,
                 goal.get("floor"),
-                goal.get("limit", ""),
+                goal.get("limit", "") if scale == FULL.name else "a full run says why",
                 (goal.get("known_peers"), goal.get("known_floor")) if scale == FULL.name else (None, None),
             )
         )

@@ -186,7 +186,7 @@ def _plots(run: Run) -> list[str]:
                 f"Throughput: {_title(run, name)}",
                 {figure.subject: _throughput(figure) for figure in _of(run, name)},
                 Axis("seconds", low=0),
-                Axis("operations a second", log=True),
+                Axis("operations a second", low=0),
             )
         )
     for name in ("rate-1000", "rate-5000"):
@@ -259,7 +259,7 @@ def _throughput(figure: Figure) -> list[tuple[float, float]]:
     whole = (
         sample.timeline[:-1] if len(sample.timeline) > 1 else sample.timeline
     )  # the last slot is not a full one
-    return [(n * sample.slot_s, count / sample.slot_s) for n, count in enumerate(whole) if count]
+    return [(n * sample.slot_s, count / sample.slot_s) for n, count in enumerate(whole)]
 
 
 def _latency(title: str, figures: dict[str, Figure]) -> str:
@@ -277,7 +277,8 @@ READING: Final = f"""<h2>How to read this</h2>
 <p>Every message and every delivery of presence carries a mark by which the client that gets it tells whether it was
 lost, doubled, out of order or meant for somebody else. One such fault and the run is not passed.</p>
 <p><b>Server CPU</b> is user and system time of all the server's processes, from idle to idle; it is the figure that
-holds on a machine that others use too. <b>Rates</b> and <b>latencies</b> are what this machine gave at that moment.
+holds on a machine that others use too. Of messages beside something else it is that of
+both. <b>Rates</b> and <b>latencies</b> are what this machine gave at that moment.
 Latency of a fixed rate counts from the time a message was meant to be sent at, so that a server that holds up its
 senders is not measured as if nothing had been sent. <b>Generator's CPU</b> is what the clients took of their own
 processor: where it “was the limit”, the server had time left, and its rate is higher than what is shown.</p>

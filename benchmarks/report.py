@@ -84,9 +84,11 @@ def _distribution() -> str:
 
 def commit() -> str:
     """The commit of the source tree, or nothing outside one."""
-    done = subprocess.run(
-        ["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError:  # there is no git
+        return ""
     return done.stdout.strip()
 
 
@@ -232,7 +234,7 @@ def conclusion(report: Report) -> str:
             + ", ".join(f"{count:,} {fault}" for fault, count in faults.items())
             + "."
         )
-    else:
+    elif not report.failed:
         words.append(
             f"All of {report.deliveries:,} operations were counted; nothing was lost, doubled or misrouted."
         )
@@ -242,6 +244,6 @@ def conclusion(report: Report) -> str:
             "rates and latencies are worse than they would be on a machine of its own."
         )
     for failure in report.run.failures:
-        missing = "" if failure.subject == OURS else ", and the comparison with it is missing there"
-        words.append(f"{failure.subject} did not get through {failure.scenario}{missing}.")
+        lacking = "" if failure.subject == OURS else ": the comparison with it is not whole there"
+        words.append(f"{failure.subject} did not get through {failure.scenario}{lacking}.")
     return " ".join(words)

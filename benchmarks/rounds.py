@@ -17,7 +17,6 @@ from benchmarks.subjects import Subject
 #: Told what goes on now, and by how many of the estimated seconds the work has advanced.
 Told = Callable[[str, float], None]
 START_S: Final = 3.0
-ACCOUNT_S: Final = 0.008  # to make one
 
 
 def scenarios_of(scale: Scale, *, soak: bool = False, only: Sequence[str] = ()) -> list[Scenario]:
@@ -62,13 +61,16 @@ def accounts_for(scenarios: Sequence[Scenario], kind: str) -> int:
     return max((each.accounts for each in scenarios if kind in each.subjects), default=0)
 
 
-def estimated_s(scenarios: Sequence[Scenario], kinds: Sequence[str], rounds: int) -> float:
+def estimated_s(scenarios: Sequence[Scenario], subjects: Sequence[type[Subject]], rounds: int) -> float:
     """About how long `run` takes."""
     servers = [[each for each in scenarios if not each.alone], *([each] for each in scenarios if each.alone)]
-    accounts = [found for served in servers for kind in kinds if (found := accounts_for(served, kind))]
-    return sum(START_S + ACCOUNT_S * each for each in accounts) + sum(
-        _scenario_s(scenario, rounds) for scenario in scenarios for kind in kinds if kind in scenario.subjects
-    )
+    found = 0.0
+    for subject in subjects:
+        for served in servers:
+            if accounts := accounts_for(served, subject.kind):
+                found += START_S + subject.account_s * accounts
+        found += sum(_scenario_s(each, rounds) for each in scenarios if subject.kind in each.subjects)
+    return found
 
 
 def _scenario_s(scenario: Scenario, rounds: int) -> float:
@@ -112,11 +114,11 @@ def _started(
             try:
                 bench = at_end.enter_context(running(kind, folder, accounts))
             except Exception as failed:  # the others can be measured
-                result.failures.append(Failure("start", kind.name, _words(failed)))
+                result.failures.append(Failure("its start", kind.name, _words(failed)))
                 continue
             result.versions[kind.name] = bench.subject.version
             benches.append(bench)
-            told(f"started {kind.name}", START_S + ACCOUNT_S * accounts)
+            told(f"started {kind.name}", START_S + kind.account_s * accounts)
         yield benches
 
 
@@ -138,7 +140,7 @@ def _run_one(scenario: Scenario, benches: list[Bench], rounds: int, told: Told, 
             try:
                 bench.restart()
             except Exception as again:
-                result.failures.append(Failure("restart", bench.subject.name, _words(again)))
+                result.failures.append(Failure("a restart", bench.subject.name, _words(again)))
             return None
         finally:
             told(f"{scenario.name}, {bench.subject.name}", worth_s)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -108,6 +110,15 @@ def faulty(folder: Path, fault: str) -> Iterator[Load]:
     finally:
         load.close()
         subject.stop()
+
+
+def test_it_is_on_the_processor_that_it_is_given() -> None:
+    cpu = max(os.sched_getaffinity(0))
+    load = Load(Mock(accounts=1, port=1, xmpp=False), cpu)
+    try:
+        assert os.sched_getaffinity(load.pid) == {cpu}
+    finally:
+        load.close()
 
 
 @pytest.mark.parametrize("fault", ["", "lost", "doubled", "disordered", "misrouted", "bounced"])

@@ -7,7 +7,7 @@ the subjects take turns within a round, so that they meet the same machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -130,8 +130,7 @@ class Bench:
             self.beside.load.begin("run", **beside)
         result = self.load.do(verb, **parameters)
         others = [self.beside.load.result()] if beside else []
-        if verb != "run":
-            self.subject.settle()
+        self.subject.settle()
         return Sample.of(result, what, self.subject.cpu_s() - before, *others)
 
     def close(self) -> None:
@@ -158,12 +157,11 @@ def running(kind: type[Subject], folder: Path, accounts: int) -> Iterator[Bench]
     subject = kind(home, accounts, server_cpu)
     subject.prepare()
     subject.start()
-    bench = Bench(subject, Load(subject, load_cpu))
-    try:
+    with ExitStack() as at_end:
+        at_end.callback(subject.stop)
+        bench = Bench(subject, Load(subject, load_cpu))
+        at_end.callback(bench.close)
         yield bench
-    finally:
-        bench.close()
-        subject.stop()
 
 
 def _short(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Subject(ABC):
     kind: ClassVar[str]
     #: whether it speaks XMPP; a floor does not
     xmpp: ClassVar[bool] = True
+    #: about how long it takes to make one account, seconds
+    account_s: ClassVar[float] = 0.0
 
     def __init__(self, folder: Path, accounts: int, cpu: int | None) -> None:
         self.folder: Final = folder

@@ -1,6 +1,6 @@
 """The peers: Prosody and ejabberd as Debian 13 ships them, each set up as its manual has it for such a load.
 
-What this server does at the moment is switched on in them, nothing beside it; no rate limits, logs at warn, SCRAM keys
+What the scenarios use is switched on in them, nothing beside it; no rate limits, logs at warn, SCRAM keys
 stored, the newest TLS. `scripts/peers` unpacks them.
 """
 
@@ -24,6 +24,11 @@ PEERS: Final = ROOT / ".cache" / "peers" / "trixie"
 START_WITHIN_S: Final = 30
 
 
+def make_root() -> None:
+    """Where they run, if it is not there yet. ServerError if it cannot be made."""
+    command([str(ROOT / "scripts" / "peers")], timeout_s=1800)
+
+
 class Peer(Subject):
     """A server of Debian's, in the root that scripts/peers makes."""
 
@@ -31,7 +36,7 @@ class Peer(Subject):
     package: str
 
     def prepare(self) -> None:
-        command([str(ROOT / "scripts" / "peers")], timeout_s=1800)
+        make_root()
         self.port = free_port([ADDRESS])
         self.certificate, self.key = make_cert(make_ca(), [DOMAIN]).write(self.folder)
 
@@ -56,7 +61,11 @@ class Peer(Subject):
                 | environment,
             )
         self.pid = self.process.pid
-        self.wait_until(self.listens)
+        try:
+            self.wait_until(self.listens)
+        except ServerError:
+            self.stop()
+            raise
 
     def listens(self) -> bool:
         wanted = f"{self.port:04X}"
@@ -179,6 +188,7 @@ REGISTER: Final = (
 class Ejabberd(Peer):
     name = "ejabberd"
     package = "ejabberd"
+    account_s = 0.005
 
     def prepare(self) -> None:
         super().prepare()
@@ -194,8 +204,10 @@ class Ejabberd(Peer):
             "-eval",
             REGISTER.format(domain=DOMAIN, password=PASSWORD, last=self.accounts - 1, folder=self.folder),
         )
-        self.wait_until(registered.exists, 60 + self.accounts / 20)
-        self.stop()
+        try:
+            self.wait_until(registered.exists, 60 + self.accounts / 20)
+        finally:
+            self.stop()
 
     def start(self) -> None:
         self._start()

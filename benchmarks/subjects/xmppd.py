@@ -43,6 +43,7 @@ level = "warning"
 class Xmppd(Subject):
     name = "xmppd"
     kind = "xmppd"
+    account_s = 0.001
 
     def prepare(self) -> None:
         command([*COMMAND, "init", str(self.folder), f"--domain={DOMAIN}"])

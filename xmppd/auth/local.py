@@ -106,7 +106,7 @@ class LocalAuth:
         self._checking: Counter[str] = Counter()
         self._iterations: dict[str, dict[int, int]] = {}
         self._iterations_due_s = -math.inf
-        self._learning: asyncio.Future[dict[str, dict[int, int]]] | None = None
+        self._learning: asyncio.Task[None] | None = None
 
     async def look_up(self, username: str, domain: str, mechanism: str) -> Credentials:
         """The keys for a SCRAM mechanism ("SCRAM-SHA-256", -PLUS or not).
@@ -264,16 +264,19 @@ class LocalAuth:
         Raises StoreError if there is none yet.
         """
         if self._learning is None and clock.monotonic_s() >= self._iterations_due_s:
-            self._learning = asyncio.ensure_future(self._store.accounts.iterations())
+            self._learning = asyncio.create_task(self._learn())
             self._learning.add_done_callback(self._learnt)
         if self._learning is not None and not self._iterations:
             await asyncio.shield(self._learning)
 
-    def _learnt(self, learning: asyncio.Future[dict[str, dict[int, int]]]) -> None:
+    async def _learn(self) -> None:
+        self._iterations = await self._store.accounts.iterations()
+        self._iterations_due_s = clock.monotonic_s() + ITERATIONS_AGE_S
+
+    def _learnt(self, learning: asyncio.Task[None]) -> None:
         self._learning = None
-        if not learning.cancelled() and learning.exception() is None:  # else the next log-in tries again
-            self._iterations = learning.result()
-            self._iterations_due_s = clock.monotonic_s() + ITERATIONS_AGE_S
+        if not learning.cancelled():
+            learning.exception()  # who waited has it, and the next log-in tries again
 
 
 def _if_right(account: Account) -> Verdict:

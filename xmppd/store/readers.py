@@ -38,7 +38,7 @@ class Readers:
         connect: Callable[[], sqlite3.Connection],
         *,
         threads: int = 2,
-        queue_jobs: int = 1_000,
+        queue_jobs: int = 10_000,
         deadline_s: float = 10.0,
         check: Callable[[], None] = lambda: None,
     ) -> None:
