@@ -186,7 +186,7 @@ def _plots(run: Run) -> list[str]:
                 f"Throughput: {_title(run, name)}",
                 {figure.subject: _throughput(figure) for figure in _of(run, name)},
                 Axis("seconds", low=0),
-                Axis("operations a second", low=0),
+                Axis("operations a second", log=True),
             )
         )
     for name in ("rate-1000", "rate-5000"):
@@ -219,7 +219,7 @@ def _plots(run: Run) -> list[str]:
         ("message", "message"),
         ("log-in", "login"),
         ("log-in, by accounts", "accounts"),
-        ("offline message, by accounts", "stored"),
+        ("message stored", "stored"),
     ):
         steps = [run.figure(f"{prefix}-{size}", OURS) for size in ("small", "medium", "large")]
         if all(steps):
@@ -259,7 +259,8 @@ def _throughput(figure: Figure) -> list[tuple[float, float]]:
     whole = (
         sample.timeline[:-1] if len(sample.timeline) > 1 else sample.timeline
     )  # the last slot is not a full one
-    return [(n * sample.slot_s, count / sample.slot_s) for n, count in enumerate(whole)]
+    # nothing at all is at the bottom of a logarithmic axis, as if it were one
+    return [(n * sample.slot_s, max(count, 1) / sample.slot_s) for n, count in enumerate(whole)]
 
 
 def _latency(title: str, figures: dict[str, Figure]) -> str:
