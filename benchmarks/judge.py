@@ -239,7 +239,7 @@ class Goal:
 
 def goals(run: Run, scale: str = FULL.name) -> list[Goal]:
     """The goals of peer_goals.toml that this run says something about; what was found before is of full runs."""
-    found = []
+    found, is_full = [], scale == FULL.name
     for name, goal in tomllib.loads((HERE / "peer_goals.toml").read_text(encoding="utf-8")).items():
         ours = run.figure(name, OURS)
         if ours is None:
@@ -261,8 +261,8 @@ def goals(run: Run, scale: str = FULL.name) -> list[Goal]:
                 goal.get("peers"),
                 _cost_ratio(ours, floor) if floor and "floor" in goal else None,
                 goal.get("floor"),
-                goal.get("limit", "") if scale == FULL.name else "a full run says why",
-                (goal.get("known_peers"), goal.get("known_floor")) if scale == FULL.name else (None, None),
+                goal.get("limit", "") if is_full else "a full run says why",
+                (goal.get("known_peers"), goal.get("known_floor")) if is_full else (None, None),
             )
         )
     return found

@@ -34,9 +34,7 @@ class Load(Program):
             "raw": int(not subject.xmpp),
         }
         arguments = [f"{key}={value}" for key, value in words.items()]
-        super().__init__([build_load(), ADDRESS, str(subject.port), *arguments])
-        if cpu is not None:
-            os.sched_setaffinity(self.pid, {cpu})
+        super().__init__([build_load(), ADDRESS, str(subject.port), *arguments], cpu=cpu)
         if behind:
             os.sched_setscheduler(self.pid, os.SCHED_IDLE, os.sched_param(0))
 

@@ -23,6 +23,7 @@ from benchmarks.report import (
     wanted,
 )
 from benchmarks.rounds import Run
+from benchmarks.scenarios.growth import NAMES
 
 STYLE: Final = Path(__file__).with_name("page.css")
 
@@ -35,7 +36,8 @@ def as_html(report: Report) -> str:
         "Measured": f"{report.began:%d %B %Y, %H:%M} UTC, {report.seconds / 60:.0f} minutes, {rounds}, "
         f"scale “{report.scale}”",
         **machine(),
-        "Servers": "; ".join(report.run.versions.values()) + (f" (source {commit()})" if commit() else ""),
+        "Servers": "; ".join(report.run.versions.values())
+        + (f" (source {source})" if (source := commit()) else ""),
         "Connections": "TLS 1.3, AES-256-GCM, P-256 key exchange, ECDSA P-256 certificate; "
         "server and load generator on one processor each, over the loopback interface",
     }
@@ -221,15 +223,14 @@ def _plots(run: Run) -> list[str]:
         ("log-in, by accounts", "accounts"),
         ("message stored", "stored"),
     ):
-        steps = [run.figure(f"{prefix}-{size}", OURS) for size in ("small", "medium", "large")]
-        if all(steps):
-            first = steps[0].cpu_us  # type: ignore[union-attr]
-            growth[label] = [(n, step.cpu_us / first) for n, step in enumerate(steps) if step]
+        steps = [step for size in NAMES if (step := run.figure(f"{prefix}-{size}", OURS))]
+        if len(steps) == len(NAMES):
+            growth[label] = [(n, step.cpu_us / steps[0].cpu_us) for n, step in enumerate(steps)]
     found.append(
         lines(
             "Cost of one operation as the site grows",
             growth,
-            Axis("of the site", ticks=((0, "small"), (1, "medium"), (2, "large"))),
+            Axis("of the site", ticks=tuple(enumerate(NAMES))),
             Axis("CPU, smallest = 1", low=0),
         )
     )

@@ -106,18 +106,17 @@ def our_cpu_s() -> float:
 class Program:
     """A child process that answers each line of its standard input with one line.
 
-    `cpu` pins it to one of the processors this process may use (0 is the first), if there is more than one.
+    `cpu` is the number of the processor that it is kept on, None for any.
     """
 
     def __init__(self, command: list[str | Path], *, cpu: int | None = None) -> None:
-        processors = sorted(os.sched_getaffinity(0))
         environment = dict(os.environ, PYTHONPATH=str(ROOT))
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
         )
         self.pid = self.process.pid
-        if cpu is not None and len(processors) > 1:
-            os.sched_setaffinity(self.pid, {processors[cpu % len(processors)]})
+        if cpu is not None:
+            os.sched_setaffinity(self.pid, {cpu})
 
     @classmethod
     def python(cls, module: str, *arguments: str | Path, cpu: int | None = None) -> Program:

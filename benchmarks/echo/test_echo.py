@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.programs import Program, build_program, missing_tools
 from benchmarks.ratio import judge
+from benchmarks.subjects import processors
 from tests.certs import make_ca, make_cert
 
 HERE = Path(__file__).parent
@@ -39,6 +40,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_cert(make_ca(), ["localhost"]).write(tmp_path_factory.mktemp("certificate"))
 
 
+SERVER_CPU, LOAD_CPU = processors()
+
+
 class Server:
     """An echo server and the load on it."""
 
@@ -48,7 +52,7 @@ class Server:
         self.program = program
         self.port = program.line()
         arguments = [mode, self.port, str(connections), str(in_flight), str(message_bytes)]
-        self.load = Program([build_program(HERE / "echo_load.c"), *arguments], cpu=1)
+        self.load = Program([build_program(HERE / "echo_load.c"), *arguments], cpu=LOAD_CPU)
         assert self.load.line() == "ready"
 
     def drive(self, verb: str, count: int) -> None:
@@ -67,11 +71,11 @@ class Server:
 
 
 def floor_server(mode: str, certificate: tuple[Path, Path]) -> Program:
-    return Program([build_program(HERE / "echo_floor.c"), mode, *certificate], cpu=0)
+    return Program([build_program(HERE / "echo_floor.c"), mode, *certificate], cpu=SERVER_CPU)
 
 
 def layer_server(mode: str, certificate: tuple[Path, Path], *kind: str) -> Program:
-    return Program.python("benchmarks.echo.layer_server", mode, *certificate, *kind, cpu=0)
+    return Program.python("benchmarks.echo.layer_server", mode, *certificate, *kind, cpu=SERVER_CPU)
 
 
 def compare(subject: Server, reference: Server, count: int) -> tuple[float, float, float]:

@@ -9,10 +9,9 @@ from typing import Any
 
 from benchmarks.figures import Sample, middle
 from benchmarks.scenarios import Bench, Scale, Scenario, running
-from benchmarks.scenarios.growth import NAMES
+from benchmarks.scenarios.growth import NAMES, TIMES
 from benchmarks.scenarios.offline import RECIPIENTS
 
-TIMES = 5  # measured, after one that is not
 EACH = 10  # offline messages for each account that gets some
 
 
@@ -38,7 +37,7 @@ def measure(bench: Bench, sizes: tuple[int, ...], logins: int) -> dict[str, Samp
         ]
         for other in others:
             other.do("login", count=1)
-        for _ in range(1 + TIMES):
+        for _ in range(1 + TIMES):  # the first is not counted
             for name, other, size in zip(NAMES, others, sizes, strict=True):
                 last = size - logins
                 found[f"accounts-{name}"].append(other.timed("logins", "login", first=last, count=logins))

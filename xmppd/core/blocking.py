@@ -37,7 +37,8 @@ async def change(
 
     user, roster = account.jid, account.roster
     # a contact at home here is seen until its own half of a subscription has ended, which may be just behind ours
-    in_sight = {*roster.seen, *(each.key for each in _connected(site, add) if each.account.shows_to(user))}
+    here = [each.key for each in _connected(site, add) if each.account.shows_to(user)]
+    in_sight = dict.fromkeys([*roster.seen, *here])  # each once, in order
 
     def is_seen(contact: JID) -> bool:
         return roster.sees(contact) or contact.domain in site.hosts  # `departures` asks its own half
